@@ -1,0 +1,1 @@
+"""Documents in, token shards out: sources, stages, deduplication, classifier, selection, tokenisation, packing."""

@@ -1,0 +1,1 @@
+"""Checkpoints in, one checkpoint out: preflight, mergekit methods, what the merge really did."""

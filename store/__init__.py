@@ -1,0 +1,1 @@
+"""What exists: artifacts, manifests, schemas, token shards, model folders. Imports no other room, no ray and no torch."""

@@ -1,0 +1,68 @@
+"""Parameters: frozen, strict, and the source of identity.
+
+A step's identity is derived from its parameter model itself, so a knob cannot be forgotten in a hand-kept list. Two markers
+say what a field means for identity:
+
+* ``ByContent``: the field names a file; its bytes bear identity, its path does not.
+* ``Execution``: how the work runs (batch sizes, worker counts); it never changes a byte of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Union
+
+from pydantic import BaseModel, ConfigDict
+
+Json = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]
+
+
+class _Marker:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+ByContent = _Marker("ByContent")
+Execution = _Marker("Execution")
+
+FileByContent = Annotated[str, ByContent]
+"""A path or URL of one file; identity is the file's sha256."""
+
+
+class Params(BaseModel):
+    """Base of every parameter model: frozen, unknown keys are errors. ``None`` means off, ``0`` means zero."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def identity(self, digest: Callable[[str], str]) -> dict[str, Json]:
+        """The fields that decide bytes, as JSON. ``digest(url)`` gives the sha256 of a file named by a ByContent field."""
+        return identity_of(self, digest)
+
+
+def identity_of(model: BaseModel, digest: Callable[[str], str]) -> dict[str, Json]:
+    """Canonical JSON of a model: Execution fields left out, ByContent fields replaced by the digest of what they name."""
+    out: dict[str, Json] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if Execution in field.metadata:
+            continue
+        if ByContent in field.metadata and value is not None:
+            out[name] = [digest(v) for v in value] if isinstance(value, (list, tuple)) else digest(value)
+        else:
+            out[name] = _plain(value, digest)
+    return out
+
+
+def _plain(value: object, digest: Callable[[str], str]) -> Json:
+    if isinstance(value, BaseModel):
+        return identity_of(value, digest)
+    if isinstance(value, dict):
+        return {str(k): _plain(v, digest) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v, digest) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a parameter of type {type(value).__name__} has no canonical form")

@@ -1,0 +1,66 @@
+"""Pack plans: which pieces of which documents make each training row.
+
+An artifact of the step ``pack`` holds four little-endian arrays: ``row_offsets.npy`` int64 [n_rows + 1] into the pieces, and for every
+piece ``source.npy`` uint16 (index into the plan's token stores), ``doc.npy`` int64 (document of that store), ``start.npy`` int64 and
+``length.npy`` int32 (tokens). A row's pieces sum to at most ``seq_len`` tokens. The summary has seq_len, n_rows, n_tokens, padding
+(share), and ``sources``: name and tokens of each. Every token of the sources chosen for training is in exactly one piece.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from store.artifact import Artifact
+from store.fs import FileEntry, Folder
+
+ARRAYS = {"row_offsets": "<i8", "source": "<u2", "doc": "<i8", "start": "<i8", "length": "<i4"}
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """The arrays described in the module's text."""
+
+    seq_len: int
+    row_offsets: npt.NDArray[np.int64]
+    source: npt.NDArray[np.uint16]
+    doc: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int32]
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.row_offsets) - 1
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.length.sum(dtype=np.int64))
+
+    @property
+    def padding(self) -> float:
+        """Share of the rows' positions that hold no token."""
+        return 1.0 - self.n_tokens / (self.n_rows * self.seq_len) if self.n_rows else 0.0
+
+    def row(self, r: int) -> list[tuple[int, int, int, int]]:
+        """(source, doc, start, length) of each piece of a row, in order."""
+        a, b = int(self.row_offsets[r]), int(self.row_offsets[r + 1])
+        return [(int(self.source[i]), int(self.doc[i]), int(self.start[i]), int(self.length[i])) for i in range(a, b)]
+
+    def write(self, folder: Folder) -> list[FileEntry]:
+        """Write the arrays; same plan, same bytes."""
+        entries = []
+        for name, dtype in ARRAYS.items():
+            buffer = io.BytesIO()
+            np.save(buffer, getattr(self, name).astype(dtype), allow_pickle=False)
+            entries.append(folder.write_bytes(f"{name}.npy", buffer.getvalue(), n_rows=len(getattr(self, name))))
+        return entries
+
+    @classmethod
+    def open(cls, artifact: Artifact) -> PackPlan:
+        """Read a complete pack artifact."""
+        arrays = {n: np.load(io.BytesIO(artifact.folder.read_bytes(f"{n}.npy")), allow_pickle=False) for n in ARRAYS}
+        return cls(seq_len=cast(int, artifact.manifest.summary["seq_len"]), **arrays)

@@ -1,0 +1,91 @@
+"""Arrow schemas of what rooms exchange, and the document key.
+
+A document carries one int64 key: ``unit << 32 | row``, where unit numbers the input's row groups in sorted file order and row is
+the row in that group. Duplicate marks, scores and joins travel as keys, never as strings.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from store.errors import InputError
+
+ROW_BITS = 32
+
+# FineWeb2's Parquet columns (huggingface/fineweb-2). Only text is required of a source; what is absent becomes null.
+SOURCE = pa.schema(
+    [
+        ("text", pa.large_string()),
+        ("id", pa.string()),
+        ("dump", pa.string()),
+        ("url", pa.string()),
+        ("date", pa.string()),
+        ("file_path", pa.string()),
+        ("language", pa.string()),
+        ("language_score", pa.float64()),
+        ("language_script", pa.string()),
+        ("minhash_cluster_size", pa.int64()),
+        ("top_langs", pa.string()),
+    ]
+)
+
+KEY = pa.field("doc_key", pa.int64(), nullable=False)
+
+# What a source yields to the first stage of a pass.
+DOCUMENT = pa.schema([KEY, *SOURCE])
+
+# A dropped document: enough to answer for it. ``value`` is the number the rule looked at; ``text`` is kept for a deterministic
+# sample only (null otherwise), so that dropping 98 % of a corpus does not copy it.
+DROPPED = pa.schema(
+    [
+        KEY,
+        ("id", pa.string()),
+        ("url", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.float64()),
+        ("text", pa.large_string()),
+    ]
+)
+
+# A document that could not be judged at all (null text, broken UTF-8, unreadable row group): named, counted, not lost.
+QUARANTINED = pa.schema([("unit", pa.string()), ("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
+
+# Columns the signature stage adds; written beside the documents, not into them.
+N_BANDS_META = b"n_bands"
+
+
+def signature_schema(n_bands: int) -> pa.Schema:
+    """doc_key, 128-bit exact-text hash (two uint64), and one uint64 per MinHash band."""
+    return pa.schema(
+        [
+            KEY,
+            ("exact_hash", pa.list_(pa.uint64(), 2)),
+            ("minhash_bands", pa.list_(pa.uint64(), n_bands)),
+            ("n_chars", pa.int32()),
+        ]
+    )
+
+
+# Members of duplicate clusters of two or more; documents not listed are alone. ``level`` is "exact" or "minhash".
+CLUSTERS = pa.schema([KEY, ("survivor_key", pa.int64()), ("cluster_size", pa.int32()), ("level", pa.string())])
+
+# One row per document of a token shard; tokens lie in the shard's flat uint32 file in this order.
+TOKEN_INDEX = pa.schema([KEY, ("n_tokens", pa.int32()), ("n_bytes", pa.int32())])
+
+
+def doc_key(unit: int, row: int) -> int:
+    """The int64 key of a document."""
+    return (unit << ROW_BITS) | row
+
+
+def require_columns(found: pa.Schema, wanted: list[str], where: str) -> None:
+    """InputError naming the columns that are missing and those that are there."""
+    missing = [c for c in wanted if c not in found.names]
+    if missing:
+        raise InputError(
+            f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing",
+            where=where,
+            expected=f"columns {', '.join(wanted)}, found {', '.join(found.names)}",
+            remedy="map the columns in the recipe: corpus.source.columns: {text: your_column}",
+        )
