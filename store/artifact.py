@@ -40,7 +40,7 @@ class Receipt(BaseModel):
     """What a finished task left behind.
 
     ``counts`` are summed over tasks ("read", "kept", "dropped/<stage>/<reason>", "quarantined/<reason>"); ``data`` is small and
-    deterministic; ``timing`` (seconds by name) goes to provenance only.
+    deterministic; ``timing`` (seconds by name; ``peak_`` names take the maximum) goes to provenance only.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -194,9 +194,10 @@ class Draft:
         entries = sorted([*files, *(f for r in receipts for f in r.files)], key=lambda f: f.name)
         counts: Counter[str] = Counter()
         timing: Counter[str] = Counter()
+        peaks: dict[str, float] = {}
         for receipt in receipts:
             counts.update(receipt.counts)
-            timing.update(receipt.timing)
+            _add_timing(timing, peaks, receipt.timing)
         body: dict[str, Json] = {
             "files": [f.model_dump() for f in entries],
             "counts": dict(sorted(counts.items())),
@@ -209,6 +210,7 @@ class Draft:
         )  # fmt: skip
         made: dict[str, Json] = {"versions": _versions(), "finished_unix_s": round(time.time(), 3)}
         made["busy_s"] = {k: round(v, 4) for k, v in sorted(timing.items())}
+        made.update(peaks)
         made.update(provenance or {})
         self._remove_strays({f.name for f in entries})
         self.folder.write_bytes(PROVENANCE, json.dumps(made, indent=1, sort_keys=True).encode())
@@ -222,6 +224,14 @@ class Draft:
         for name in self.folder.names():
             if name not in wanted:
                 self.folder.remove(name)
+
+
+def _add_timing(total: Counter[str], peaks: dict[str, float], timing: Mapping[str, float]) -> None:
+    for name, value in timing.items():
+        if name.startswith("peak_"):
+            peaks[name] = max(peaks.get(name, 0.0), value)
+        else:
+            total.update({name: value})
 
 
 def _versions() -> dict[str, Json]:

@@ -1,0 +1,179 @@
+"""Pass 2: duplicates go, benchmark overlaps go, and what is left is sorted into named sets (domain, general) with held-out parts.
+
+Set rules are tried in the recipe's order; the first that fits takes the document. A document no rule takes is dropped with a reason
+that says which score it had. Held-out documents and shares are drawn by a hash of the document's id, so adding documents never
+moves another one; near-duplicates cannot straddle the border because deduplication came first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from corpus.passes import Ledger, Outputs, drop, open_stages, peak_rss_mb, run_stages, unit_interval
+from corpus.stage import KEEP, Outcome, Resources, Stage
+from store.artifact import Receipt
+from store.errors import InputError
+from store.executor import Task
+from store.fs import Folder, open_input
+from store.params import Params
+from store.schema import KEY
+
+HELDOUT = "-heldout"
+DUPLICATES = ("exact_duplicate", "near_duplicate")
+UNSELECTED = ("no_set", "not_sampled")
+
+
+class SetRule(Params):
+    """Which documents make a set."""
+
+    column: str | None = Field(default=None, description="Score column to look at, e.g. score_medical; null: any document fits.")
+    min: float | None = Field(default=None, description="Smallest score that fits; null: no bound.")
+    max: float | None = Field(default=None, description="Largest score that fits; null: no bound.")
+    share: float = Field(default=1.0, ge=0.0, le=1.0, description="Share of the fitting documents to take, drawn by id.")
+    heldout: float = Field(default=0.0, ge=0.0, le=0.5, description="Share of the taken documents held out for evaluation.")
+
+
+class SelectParams(Params):
+    """Sets in the order in which they are tried."""
+
+    sets: dict[str, SetRule] = Field(default={"domain": SetRule()}, description="Set name -> rule; first fit wins.", min_length=1)
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """The clusters file as sorted arrays: lookups are two binary searches, no strings and no dictionary.
+
+    Attributes:
+        keys: [n] int64 sorted doc_keys of members of clusters of two or more.
+        survivors: [n] int64 key of the member that stays.
+        sizes: [n] int32 cluster size.
+        exact: [n] bool, the member's text equals the survivor's.
+    """
+
+    keys: npt.NDArray[np.int64]
+    survivors: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int32]
+    exact: npt.NDArray[np.bool_]
+
+    @classmethod
+    def read(cls, url: str | None) -> Duplicates:
+        """Read clusters.parquet; None gives an empty one. Memory: 21 bytes per member of a cluster."""
+        if url is None:
+            none = np.zeros(0, np.int64)
+            return cls(none, none, np.zeros(0, np.int32), np.zeros(0, np.bool_))
+        with open_input(url) as handle:
+            table = pq.read_table(handle)
+        exact = pc.equal(table["level"], "exact").to_numpy()
+        return cls(table[KEY.name].to_numpy(), table["survivor_key"].to_numpy(), table["cluster_size"].to_numpy(), exact)
+
+    def judge(self, keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]:
+        """(verdict by DUPLICATES, cluster size) of each key."""
+        at = np.searchsorted(self.keys, keys)
+        found = np.zeros(len(keys), np.bool_)
+        inside = at < len(self.keys)
+        found[inside] = self.keys[at[inside]] == keys[inside]
+        verdict = np.full(len(keys), KEEP, np.int16)
+        size = np.ones(len(keys), np.int64)
+        if found.any():
+            hit = at[found]
+            size[found] = self.sizes[hit]
+            verdict[found] = np.where(self.survivors[hit] == keys[found], KEEP, np.where(self.exact[hit], 0, 1))
+        return verdict, size
+
+
+class SelectWorker:
+    """A kept file of pass 1 into one file per set, plus dropped/."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        params: SelectParams,
+        clusters: str | None,
+        stages: tuple[Stage, ...],
+        resources: Resources,
+        dropped_text_share: float,
+    ) -> None:
+        self.folder, self.params, self.text_share = folder, params, dropped_text_share
+        self.duplicates = Duplicates.read(clusters)
+        self.stages = open_stages(stages, resources)
+
+    def run(self, task: Task) -> Receipt:
+        """payload: {"file": path or URL of the kept file}."""
+        begin = time.perf_counter()
+        ledger = Ledger()
+        with Outputs(self.folder, task.key) as outputs, open_input(str(task.payload["file"])) as handle:
+            for batch in pq.ParquetFile(handle).iter_batches(1000):
+                ledger.counts["read"] += batch.num_rows
+                self._select(batch, outputs, ledger)
+            files = outputs.close()
+        ledger.check(f"select {task.key}")
+        ledger.took("total", time.perf_counter() - begin)
+        timing = {**ledger.timing, "peak_rss_mb": peak_rss_mb()}
+        return Receipt(key=task.key, files=tuple(files), counts=dict(ledger.counts), data=ledger.data(), timing=timing)
+
+    def _select(self, batch: pa.RecordBatch, outputs: Outputs, ledger: Ledger) -> None:
+        verdict, sizes = self.duplicates.judge(batch.column(KEY.name).to_numpy())
+        # The source's own cluster size (FineWeb2 is deduplicated already) multiplies with ours; rehydration needs the product.
+        old = batch.column("minhash_cluster_size").fill_null(1).to_numpy(zero_copy_only=False)
+        at = batch.schema.get_field_index("minhash_cluster_size")
+        batch = batch.set_column(at, "minhash_cluster_size", pa.array(np.maximum(old, 1) * sizes, pa.int64()))
+        batch = drop(batch, "dedup", DUPLICATES, Outcome(verdict=verdict), outputs, ledger, self.text_share)
+        batch = run_stages(batch, self.stages, outputs, ledger, self.text_share)
+        if batch.num_rows:
+            self._into_sets(batch, outputs, ledger)
+
+    def _into_sets(self, batch: pa.RecordBatch, outputs: Outputs, ledger: Ledger) -> None:
+        names = list(self.params.sets)
+        ids, keys = batch.column("id"), batch.column(KEY.name)
+        which, score = assign(batch, self.params)
+        verdict = np.where(which < 0, np.int16(0), np.int16(KEEP)).astype(np.int16)
+        sampled = unit_interval(ids, keys, "share")
+        held = unit_interval(ids, keys, "heldout")
+        for i, name in enumerate(names):
+            rule = self.params.sets[name]
+            mine = which == i
+            verdict[mine & (sampled >= rule.share)] = 1
+            for suffix, part in (("", held >= rule.heldout), (HELDOUT, held < rule.heldout)):
+                rows = mine & (verdict == KEEP) & part
+                if rows.any():
+                    chosen = batch.filter(pa.array(rows))
+                    outputs.sink(name + suffix, chosen.schema).write(chosen)
+                    ledger.counts[f"kept/{name}{suffix}"] += int(rows.sum())
+        drop(batch, "select", UNSELECTED, Outcome(verdict=verdict, value=score), outputs, ledger, self.text_share)
+
+
+def assign(batch: pa.RecordBatch, params: SelectParams) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """([n] index of the first rule that fits or -1, [n] the score of the last rule that looked at one)."""
+    n = batch.num_rows
+    which, last = np.full(n, -1, np.int64), np.full(n, np.nan)
+    for i, rule in enumerate(params.sets.values()):
+        fits = np.ones(n, np.bool_)
+        if rule.column is not None:
+            if rule.column not in batch.schema.names:
+                raise InputError(f"the score column {rule.column} does not exist", where="corpus.select.sets",
+                                 expected=f"one of {', '.join(batch.schema.names)}",
+                                 remedy="add the stage that writes it to corpus.stages")  # fmt: skip
+            last = batch.column(rule.column).to_numpy(zero_copy_only=False).astype(np.float64)
+            fits &= (last >= rule.min) if rule.min is not None else True
+            fits &= (last <= rule.max) if rule.max is not None else True
+        which[(which < 0) & fits] = i
+    return which, last
+
+
+def set_counts(receipts: Sequence[Receipt]) -> Mapping[str, int]:
+    """Documents per set over all tasks."""
+    total: dict[str, int] = {}
+    for receipt in receipts:
+        for name, n in receipt.counts.items():
+            if name.startswith("kept/"):
+                total[name[5:]] = total.get(name[5:], 0) + n
+    return dict(sorted(total.items()))
