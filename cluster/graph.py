@@ -12,7 +12,7 @@ from typing import Protocol
 
 from store.artifact import MANIFEST, Artifact, Draft, Identity
 from store.errors import RecipeError
-from store.executor import Executor
+from store.executor import Executor, Watcher
 from store.fs import Folder
 from store.params import Json
 from store.run import StepRecord
@@ -25,7 +25,7 @@ class Context(Protocol):
     def executor(self) -> Executor: ...
 
     @property
-    def root(self) -> Folder: ...
+    def watch(self) -> Watcher: ...
 
     def local(self, url: str) -> str:
         """The real path or URL of a file a recipe names (sample:// resolved)."""
@@ -90,9 +90,8 @@ class Graph:
         return self.folder(root, name).exists(MANIFEST)
 
     def wanted(self, root: Folder) -> list[Node]:
-        """Nodes that still have to run: those without an artifact which a wanted node or the end of the run needs."""
-        needed = {n.name for n in self.nodes}
-        return [n for n in self.nodes if n.name in needed and not self.is_done(root, n.name)]
+        """Nodes that still have to run: those without an artifact."""
+        return [n for n in self.nodes if not self.is_done(root, n.name)]
 
     def record(self, node: Node, *, cached: bool, elapsed_s: float) -> StepRecord:
         """The step's line in the run record."""

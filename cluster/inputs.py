@@ -1,22 +1,27 @@
 """What a recipe's inputs are, by content: digests of files, with a cache, and ``sample://`` names.
 
 A local file's identity is its sha256. Digests of unchanged files (same size, modification time in nanoseconds and inode) are kept in
-``<out>/digests.json``, so that a second run of a large corpus does not read it again. Files on the hub carry their sha256 (LFS) already;
-other object stores give an ETag, which serves with the size.
+``<out>/digests.json``, so that a second run of a large corpus does not read it again. Files on the hub carry
+their sha256 (LFS) already; other object stores give an ETag, which serves with the size.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import fsspec
+from pydantic import BaseModel
 
 from store.errors import InputError, RecipeError
 from store.fingerprint import sha256_hex
 from store.fs import Folder, digest_file
+from store.params import ByContent, Params
 
+P = TypeVar("P", bound=BaseModel)
 SAMPLE = "sample://"
 CACHE = "digests.json"
 
@@ -93,3 +98,17 @@ class Inputs:
         """Keep the digests for the next run."""
         if self._cache:
             self.out.make().write_bytes(CACHE, json.dumps(self._cache, sort_keys=True).encode())
+
+
+def with_local_files(params: P, local: Callable[[str], str]) -> P:
+    """A copy in which every ByContent field, at any depth, holds a real path: what a worker is built from."""
+    changed: dict[str, object] = {}
+    for name, info in type(params).model_fields.items():
+        value = getattr(params, name)
+        if ByContent in info.metadata and value is not None:
+            changed[name] = tuple(local(v) for v in value) if isinstance(value, (tuple, list)) else local(value)
+        elif isinstance(value, BaseModel):
+            changed[name] = with_local_files(value, local)
+        elif isinstance(value, tuple) and any(isinstance(v, Params) for v in value):
+            changed[name] = tuple(with_local_files(v, local) if isinstance(v, BaseModel) else v for v in value)
+    return params.model_copy(update=changed)

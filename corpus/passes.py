@@ -43,7 +43,7 @@ class TableSink:
     def __init__(self, out: IO[bytes], schema: pa.Schema) -> None:
         names = [n for n in schema.names if n in DICTIONARY]
         self.schema, self.n_rows = schema, 0
-        self._writer = pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=names or False, store_schema=True)
+        self._writer = pq.ParquetWriter(out, schema, compression="zstd", use_dictionary=names or False, write_page_checksum=True)
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
 

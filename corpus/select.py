@@ -111,7 +111,7 @@ class SelectWorker:
         begin = time.perf_counter()
         ledger = Ledger()
         with Outputs(self.folder, task.key) as outputs, open_input(str(task.payload["file"])) as handle:
-            for batch in pq.ParquetFile(handle).iter_batches(1000):
+            for batch in pq.ParquetFile(handle, page_checksum_verification=True).iter_batches(1000):
                 ledger.counts["read"] += batch.num_rows
                 self._select(batch, outputs, ledger)
             files = outputs.close()

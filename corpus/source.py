@@ -13,7 +13,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +22,7 @@ from pydantic import Field
 
 from store.errors import InputError
 from store.fs import find_inputs, open_input
-from store.params import Json, Params
+from store.params import Execution, Json, Params
 from store.schema import DOCUMENT, KEY, ROW_BITS, SOURCE, require_columns
 
 READ_DOCS = 1000  # documents decoded at a time; fixed, because output row groups follow it
@@ -43,6 +43,9 @@ class FileSource(Params):
     unit_docs: int = Field(default=5000, ge=1, description="Documents in a unit of work, at least (whole row groups).")
     unit_bytes: int = Field(default=32_000_000, ge=1024, description="Bytes of a plain JSONL file in a unit of work.")
     max_files: int | None = Field(default=None, ge=1, description="Read only the first so many files in name order; null: all.")
+    expect_docs: Annotated[int | None, Execution] = Field(
+        default=None, ge=0, description="Number of documents, for the plan's estimate when the files cannot be looked at."
+    )
     max_doc_bytes: int | None = Field(
         default=20_000_000, ge=1, description="A longer document is quarantined (text_too_large); null: no bound."
     )
@@ -145,7 +148,7 @@ def read_unit(unit: Unit, source: FileSource, quarantine: Quarantine) -> Iterato
 def _read_parquet(unit: Unit, source: FileSource) -> Iterator[pa.Table]:
     with open_input(unit.file) as handle:
         try:
-            file = pq.ParquetFile(handle)
+            file = pq.ParquetFile(handle, page_checksum_verification=True)
             wanted = [c for n in SOURCE.names if (c := source.columns.get(n, n)) in file.schema_arrow.names]
             for batch in file.iter_batches(READ_DOCS, row_groups=list(range(unit.begin, unit.end)), columns=wanted):
                 yield pa.Table.from_batches([batch])

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import Annotated, Union
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypeAliasType
 
-Json = Union[None, bool, int, float, str, list["Json"], dict[str, "Json"]]
+# A named alias: pydantic cannot follow a recursive Union without a name.
+Json = TypeAliasType("Json", "Union[bool, int, float, str, list[Json], dict[str, Json], None]")
 
 
 class _Marker:

@@ -1,0 +1,144 @@
+"""The command line. Every command prints what a person needs, and any expected failure is one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from store.errors import DefinemedError, from_os_error
+
+app = typer.Typer(
+    name="definemed",
+    help="From web text to a specialised language model, in one recipe: filter, deduplicate, pack, train, merge, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+DEFAULT_OUT = "out"
+
+RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe (demo, finemed-de, …).")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, e.g. --set corpus.dedup.keep=longest. Repeatable."),
+]
+OutOption = Annotated[str, typer.Option("--out", help="Output folder or URL for artifacts and runs.", envvar="DEFINEMED_OUT")]
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    out: OutOption = DEFAULT_OUT,
+    address: Annotated[
+        str,
+        typer.Option(help="auto: a running Ray head if there is one, else a local Ray; local: always a local one; or ray://HOST:PORT."),
+    ] = "auto",
+    until: Annotated[str | None, typer.Option(help="Stop after this step, e.g. --until select (plan lists the steps).")] = None,
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Start Ray's dashboard with a local Ray (on loopback).")] = False,
+) -> None:
+    """Run a recipe from pages to report. What exists already is not done again; a run that was cut off continues."""
+    from cluster.commands.run import run_recipe
+
+    run_recipe(recipe, overrides or [], out, address, until, dashboard)
+
+
+@app.command()
+def plan(recipe: RecipeArgument, overrides: SetOption = None, out: OutOption = DEFAULT_OUT) -> None:
+    """Show the passes and steps of a recipe, what is done already, and what the rest would cost. Runs nothing."""
+    from cluster.commands.plan import show_plan
+
+    show_plan(recipe, overrides or [], out)
+
+
+@app.command()
+def inspect(
+    artifact: Annotated[str, typer.Argument(help="The folder of an artifact or of a run.")],
+    n: Annotated[int, typer.Option("--n", min=0, help="Documents to show.")] = 5,
+    reason: Annotated[str | None, typer.Option(help="Show documents dropped for this reason, e.g. other_language.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare it with the manifest.")] = False,
+) -> None:
+    """Show what an artifact is, what it counts, and some of its documents (personal data masked)."""
+    from cluster.commands.inspect import show_artifact
+
+    show_artifact(artifact, n, reason, verify)
+
+
+@app.command()
+def report(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, e.g. out/runs/demo-1a2b3c4d.")],
+    out: Annotated[str | None, typer.Option(help="The output folder the run belongs to; default: two levels above RUN.")] = None,
+) -> None:
+    """Write the report of a run again, from its artifacts."""
+    from cluster.commands.report import rewrite_report
+
+    rewrite_report(run_folder, out)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors and for reading: every key with its type, default and meaning."""
+    import json
+
+    from cluster.recipe import Recipe
+
+    typer.echo(json.dumps(Recipe.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def doctor(out: OutOption = DEFAULT_OUT) -> None:
+    """Check this machine: Python, packages, memory, disk, Ray, GPU, and say what to do about what is wrong."""
+    from cluster.commands.doctor import show_diagnosis
+
+    show_diagnosis(out)
+
+
+def main() -> None:
+    """The console script: errors a user can cause become one sentence and exit code 2; --debug shows the traceback."""
+    debug = "--debug" in sys.argv
+    if debug:  # accepted before or after the command
+        sys.argv = [sys.argv[0], "--debug", *[a for a in sys.argv[1:] if a != "--debug"]]
+    try:
+        app()
+    except DefinemedError as error:
+        _fail(error, debug)
+    except OSError as error:
+        # The paths a user gave fail here as they do in store.fs: full disk, no permission, no such folder.
+        _fail(from_os_error(error, str(error.filename or "")), debug)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted. Finished work is kept; the same command continues.", style="yellow")
+        raise SystemExit(130) from None
+
+
+def _fail(error: DefinemedError, debug: bool) -> None:
+    if debug:
+        raise error
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]error:[/bold red] {_escape(error.sentence())}")
+    sys.stderr.flush()
+    # Ray's threads may still be closing; the exit code is what scripts look at.
+    os._exit(error.exit_code) if _ray_is_up() else sys.exit(error.exit_code)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _ray_is_up() -> bool:
+    ray = sys.modules.get("ray")
+    return bool(ray is not None and ray.is_initialized())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""``definemed plan``: the passes and steps of a recipe, what is done, and an estimate of what the rest costs. Runs nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.costs import Rates, estimate_pass, human_time
+from cluster.pipeline import Plan, plan_run
+from cluster.recipe import Recipe, SampleSource, load_recipe
+from corpus.source import FileSource, list_units
+from store.errors import DefinemedError
+from store.fs import Folder
+
+
+def show_plan(name: str, overrides: Sequence[str], out: str) -> None:
+    """Print the plan."""
+    console = Console(highlight=False)
+    recipe = load_recipe(name, overrides)
+    plan = plan_run(recipe, Folder(out))
+    console.print(f"[bold]{recipe.name}[/bold] {escape(recipe.about)}")
+    n_docs = _print_source(console, recipe)
+    _print_passes(console, recipe)
+    _print_steps(console, plan)
+    if n_docs is not None:
+        _print_cost(console, recipe, n_docs)
+    plan.inputs.save() if plan.out.exists() else None
+
+
+def _print_source(console: Console, recipe: Recipe) -> int | None:
+    source = recipe.corpus.source
+    if isinstance(source, SampleSource):
+        console.print(f"source: the built-in synthetic sample, {source.sample.n_docs:,} pages")
+        return source.sample.n_docs
+    try:
+        units = list_units(source)
+    except Exception as error:  # a plan must not need the network: say what could not be seen, and go on with what the recipe expects
+        why = error.sentence() if isinstance(error, DefinemedError) else type(error).__name__
+        return _print_unreachable(console, source, why)
+    n_docs = sum(u.n_docs for u in units)
+    files = len({u.file for u in units})
+    console.print(f"source: {files:,} files, about {n_docs:,} documents, {len(units):,} units of work")
+    return n_docs
+
+
+def _print_unreachable(console: Console, source: FileSource, why: str) -> int | None:
+    expected = f"; the recipe expects {source.expect_docs:,} documents" if source.expect_docs is not None else ""
+    console.print(f"source: {escape(', '.join(source.files))} [yellow]cannot be looked at from here[/yellow]{expected}")
+    console.print(f"  [dim]{escape(why)}[/dim]")
+    return source.expect_docs
+
+
+def _print_passes(console: Console, recipe: Recipe) -> None:
+    corpus = recipe.corpus
+    console.print("\n[bold]passes[/bold] (each reads and writes the documents once)")
+    console.print("  1  read > " + " > ".join(s.name for s in corpus.stages) + " > write kept, dropped, signatures")
+    if corpus.dedup is not None:
+        console.print("  -  barrier: deduplicate by signatures (no text is read)")
+    after = "".join(f" > {s.name}" for s in corpus.after_dedup)
+    console.print(f"  2  read > drop duplicates{after} > sets {', '.join(corpus.select.sets)} > write")
+
+
+def _print_steps(console: Console, plan: Plan) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("", "step", "artifact", "what it does"):
+        table.add_column(column, overflow="fold")
+    for node in plan.graph.nodes:
+        try:
+            identity = plan.graph.identity(node.name)
+            mark = "[green]have[/green]" if plan.graph.is_done(plan.root, node.name) else "[cyan]run[/cyan]"
+            folder = f"{identity.step}/{identity.fingerprint[:16]}"
+        except DefinemedError as error:
+            mark, folder = "[yellow]?[/yellow]", f"unknown: {escape(error.what)}"
+        except OSError as error:
+            mark, folder = "[yellow]?[/yellow]", f"unknown: {type(error).__name__}"
+        table.add_row(mark, node.name, folder, escape(node.about))
+    console.print("\n[bold]steps[/bold]")
+    console.print(table)
+
+
+def _print_cost(console: Console, recipe: Recipe, n_docs: int) -> None:
+    rates = Rates.load()
+    if rates is None:
+        return
+    found = estimate_pass([s.name for s in recipe.corpus.stages], n_docs, rates)
+    cores = recipe.cluster.workers or len(os.sched_getaffinity(0))
+    console.print("\n[bold]estimate for pass 1[/bold]")
+    console.print(
+        f"  at most {human_time(found.core_s)} of one core; {human_time(found.core_s / cores)} with {cores} workers, "
+        f"{human_time(found.core_s / 128)} with 128. Slowest stage: {found.slowest}"
+    )
+    console.print(f"  [dim]from rates measured on {escape(rates.machine)}; as if no filter spared a later stage anything[/dim]")
+    if found.unknown:
+        console.print(f"  [dim]not measured, so not counted: {', '.join(found.unknown)}[/dim]")

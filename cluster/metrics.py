@@ -1,0 +1,69 @@
+"""Counters of finished work in Ray's metrics, for Prometheus and Grafana.
+
+Exposed on every node's metrics port as ``ray_definemed_documents_total``, ``…_bytes_total``, ``…_tasks_total`` and
+``…_busy_seconds_total``, with tags ``step``, ``outcome`` and ``reason``. Ray adds its own label for each worker: aggregate with
+``sum by (step, outcome, reason)``. Tags come from the names of steps, stages and reasons, never from data.
+
+Counters are rates to watch, not results: a worker that is killed takes its last seconds with it. The manifest has the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ray.util.metrics import Counter
+
+from store.artifact import Receipt
+
+TAGS = ("step", "outcome", "reason")
+OUTCOMES = ("read", "kept", "dropped", "quarantined")
+
+
+@dataclass(frozen=True)
+class Increment:
+    """One addition to one counter."""
+
+    metric: str
+    outcome: str
+    reason: str
+    value: float
+
+
+def increments(receipt: Receipt, elapsed_s: float) -> Iterator[Increment]:
+    """What a finished task adds. Counts of other names than the four outcomes are the step's own and are not exported."""
+    yield Increment("tasks", "done", "", 1)
+    yield Increment("busy_seconds", "done", "", elapsed_s)
+    yield Increment("bytes", "read", "", receipt.counts.get("read_bytes", 0))
+    yield Increment("bytes", "written", "", sum(f.size_bytes for f in receipt.files))
+    for name, n in sorted(receipt.counts.items()):
+        outcome, _, reason = name.partition("/")
+        if outcome in OUTCOMES:
+            yield Increment("documents", outcome, reason, n)
+
+
+class TaskMetrics:
+    """The counters of one worker process."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        self.counters = {
+            "tasks": Counter("definemed_tasks", "Tasks finished or failed", TAGS),
+            "busy_seconds": Counter("definemed_busy_seconds", "Seconds spent in tasks", TAGS),
+            "bytes": Counter("definemed_bytes", "Bytes of text read, bytes of files written", TAGS),
+            "documents": Counter("definemed_documents", "Documents read, kept, dropped and quarantined", TAGS),
+        }
+
+    def finished(self, receipt: Receipt, elapsed_s: float) -> None:
+        """Count a finished task."""
+        for change in increments(receipt, elapsed_s):
+            self._add(change)
+
+    def failed(self, kind: str, elapsed_s: float) -> None:
+        """Count an attempt that failed; ``kind`` is the name of the exception's class."""
+        self._add(Increment("tasks", "failed", kind, 1))
+        self._add(Increment("busy_seconds", "failed", kind, elapsed_s))
+
+    def _add(self, change: Increment) -> None:
+        if change.value > 0:  # Ray refuses zero
+            self.counters[change.metric].inc(change.value, {"step": self.step, "outcome": change.outcome, "reason": change.reason})

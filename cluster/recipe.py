@@ -1,0 +1,223 @@
+"""The recipe: everything that decides the bytes of a run, as one typed tree; and how it runs, in ``cluster``.
+
+Sections in the order of the road: corpus, tokens, models (a mapping of names to models that are given, trained or merged),
+evaluation. Only ``cluster`` may change without changing a single artifact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal, cast
+
+from pydantic import Field, model_validator
+
+from cluster.recipe_errors import validate
+from cluster.recipe_file import find_recipe, load_mapping
+from corpus.classifier import ClassifierParams
+from corpus.dedup import DedupParams
+from corpus.packing import MixtureEntry
+from corpus.sample.params import SampleParams
+from corpus.select import SelectParams, SetRule
+from corpus.source import FileSource
+from corpus.stages import AnyStage
+from corpus.tokenizer import TokenizerParams
+from evaluation.params import EvaluationParams
+from merging.params import MergeParams
+from store.params import Execution, FileByContent, Json, Params
+from training.params import ModelInit, TrainParams
+
+
+class SampleSource(Params):
+    """The built-in synthetic sample as source."""
+
+    sample: SampleParams = Field(description="Size and seed of the built-in synthetic sample.")
+    unit_docs: int = Field(default=1000, ge=1, description="Documents in a unit of work, at least (whole row groups).")
+
+
+class CorpusParams(Params):
+    """Pages in, sets of documents out."""
+
+    source: SampleSource | FileSource = Field(description="Where the pages come from: files, or the built-in sample.")
+    classifier: ClassifierParams | None = Field(default=None, description="Topic classifier trained from labelled pages; null: none.")
+    stages: tuple[AnyStage, ...] = Field(description="Stages of pass 1 in order.", min_length=1)
+    dedup: DedupParams | None = Field(default=DedupParams(), description="Deduplication; needs the signature stage; null: off.")
+    after_dedup: tuple[AnyStage, ...] = Field(default=(), description="Stages of pass 2, on survivors only, e.g. decontaminate.")
+    select: SelectParams = Field(default=SelectParams(), description="Named sets of documents and their held-out parts.")
+    dropped_text_share: float = Field(
+        default=0.01, ge=0.0, le=1.0, description="Share of dropped documents whose text is kept for inspection."
+    )
+    on_bad_input: Literal["fail", "quarantine"] = Field(
+        default="fail", description="A file part that cannot be read: fail the run, or quarantine it whole, by name."
+    )
+
+    @model_validator(mode="after")
+    def _signature_for_dedup(self) -> CorpusParams:
+        names = [s.name for s in self.stages]
+        if self.dedup is not None and names.count("signature") != 1:
+            raise ValueError("dedup needs the stage signature exactly once in stages; add it, or set dedup: null")
+        if len(set(names)) != len(names):
+            raise ValueError(f"a stage is listed twice ({', '.join(n for n in names if names.count(n) > 1)})")
+        return self
+
+
+class TokensParams(Params):
+    """Sets of documents in, token shards out."""
+
+    tokenizer: TokenizerParams = Field(description="A tokenizer by folder or hub name, or one trained from the sets.")
+    train_sets: tuple[str, ...] = Field(default=(), description="Sets a trained tokenizer learns from; empty: all.")
+    train_docs: int = Field(default=20_000, ge=1, description="Documents a trained tokenizer learns from, at most.")
+    sets: tuple[str, ...] = Field(default=(), description="Sets to tokenise; empty: all, held-out parts too.")
+
+
+class _Amount(Params):
+    """How much of a source is seen; without epochs and share: all of it, once."""
+
+    epochs: float | None = Field(default=None, gt=0, le=100, description="Times the documents are seen; 0.5 is a random half.")
+    share: float | None = Field(default=None, gt=0, lt=1, description="Share of all tokens of the run (replay), instead of epochs.")
+    max_epochs: float = Field(default=1.0, gt=0, le=100, description="Limit of a share: a small source is not seen more often.")
+
+    def entry(self, name: str) -> MixtureEntry:
+        """The packing's view of it."""
+        return MixtureEntry(name=name, epochs=self.epochs, share=self.share, max_epochs=self.max_epochs)
+
+
+class SetData(_Amount):
+    """Documents of a set as training data."""
+
+    set: str = Field(description="Name of a set of corpus.select.")
+
+
+class ChatData(_Amount):
+    """Conversations as training data, rendered by the tokenizer's chat template."""
+
+    chat: FileByContent = Field(description='JSONL of {"messages": [...]}.')
+
+
+class TrainSpec(TrainParams):
+    """A model to train: where it starts, what it sees, and how."""
+
+    init: ModelInit | str = Field(
+        description="Name of another model of the recipe to start from, or an architecture to start at random."
+    )
+    data: tuple[SetData | ChatData, ...] = Field(description="Training data in order of packing.", min_length=1)
+    seq_len: int = Field(default=4096, ge=8, le=1 << 24, description="Tokens in a training row.")
+    pack_seed: int = Field(default=1, ge=0, description="Seed of the choice of documents and of packing.")
+
+    @model_validator(mode="after")
+    def _starts_inside_the_recipe(self) -> TrainSpec:
+        if isinstance(self.init, ModelInit) and self.init.from_ is not None:
+            raise ValueError("init.from: name the model under models (models.parent.source) and start from that name")
+        return self
+
+
+class TrainedModel(Params):
+    """A model this recipe trains."""
+
+    train: TrainSpec = Field(description="How the model is trained.")
+
+
+class MergeSpec(MergeParams):
+    """A model to merge from two others."""
+
+    instruct: str = Field(description="The model that keeps its chat template; t = 0.")
+    trained: str = Field(description="The model whose knowledge is merged in; t = 1.")
+
+
+class MergedModel(Params):
+    """A model this recipe merges."""
+
+    merge: MergeSpec = Field(description="How the model is merged.")
+
+
+class GivenModel(Params):
+    """A model that exists: a folder, or a name on the hub."""
+
+    source: str = Field(description="Folder of a transformers model, or its name on the hub, e.g. Qwen/Qwen2.5-7B-Instruct.")
+    revision: str = Field(default="main", description="Commit, tag or branch on the hub; a commit is the only stable choice.")
+
+
+class EvaluationSection(EvaluationParams):
+    """What is measured, on which models, in the order of the table."""
+
+    models: tuple[str, ...] = Field(description="Names of models of the recipe.", min_length=1)
+    heldout: dict[str, str] = Field(
+        default={}, description="Label -> set whose held-out part gives bits per byte, e.g. {domain: domain, general: general}."
+    )
+
+
+class ClusterParams(Params):
+    """How work runs. Nothing here changes a byte of an artifact."""
+
+    workers: int | None = Field(default=None, ge=1, description="Worker processes for corpus work, at most; null: one per core.")
+    attempts: int = Field(default=3, ge=1, description="Attempts at a task before it fails the step.")
+    train_workers: int = Field(default=1, ge=1, description="Ray Train workers (one per GPU, or one per node without).")
+    train_cpus: float = Field(default=2.0, gt=0.0, description="CPUs of a training worker.")
+    use_gpu: bool = Field(default=False, description="Give each training worker a GPU.")
+
+
+ModelSpec = Annotated[TrainedModel | MergedModel | GivenModel, Field(union_mode="left_to_right")]
+
+
+class Recipe(Params):
+    """One run, from pages to report."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name of the run's folder.")
+    about: str = Field(default="", description="One sentence on what this recipe is for; shown in plan and report.")
+    corpus: CorpusParams = Field(description="Pages in, sets of documents out.")
+    tokens: TokensParams | None = Field(default=None, description="Token shards of the sets; null: stop after the corpus.")
+    models: dict[str, ModelSpec] = Field(default={}, description="Models by name: given, trained or merged.")
+    evaluation: EvaluationSection | None = Field(default=None, description="Scores of the models; null: none.")
+    cluster: Annotated[ClusterParams, Execution] = Field(default=ClusterParams(), description="How work runs; no effect on bytes.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Recipe:
+        for problem in _dangling(self):
+            raise ValueError(problem)
+        return self
+
+
+def _dangling(recipe: Recipe) -> list[str]:
+    """References to sets and models that nothing defines."""
+    problems, known = [], list(recipe.models)
+    sets = list(recipe.corpus.select.sets)
+    tokenised = list(recipe.tokens.sets or sets) if recipe.tokens else []
+    for name, spec in recipe.models.items():
+        needed: list[str] = []
+        if isinstance(spec, TrainedModel):
+            needed = [spec.train.init] if isinstance(spec.train.init, str) else []
+            for data in spec.train.data:
+                if recipe.tokens is None:
+                    problems.append(f"models.{name} is trained, so the recipe needs a tokens section")
+                elif isinstance(data, SetData) and data.set not in tokenised:
+                    problems.append(f"models.{name}.train.data: there is no tokenised set {data.set} (sets: {', '.join(tokenised)})")
+        elif isinstance(spec, MergedModel):
+            needed = [spec.merge.instruct, spec.merge.trained]
+        for other in needed:
+            if other not in known[: known.index(name)]:
+                problems.append(f"models.{name} refers to {other}, which is not defined above it (models: {', '.join(known)})")
+    if recipe.evaluation:
+        problems += [f"evaluation.models: there is no model {m} (models: {', '.join(known)})"
+                     for m in recipe.evaluation.models if m not in known]  # fmt: skip
+        for label, name in recipe.evaluation.heldout.items():
+            if name not in sets:
+                problems.append(f"evaluation.heldout.{label}: there is no set {name} (sets: {', '.join(sets)})")
+            elif recipe.corpus.select.sets[name].heldout == 0.0:
+                problems.append(f"evaluation.heldout.{label}: the set {name} holds nothing out; set corpus.select.sets.{name}.heldout")
+    return problems
+
+
+def heldout_rules(recipe: Recipe) -> dict[str, SetRule]:
+    """Sets with a held-out part."""
+    return {n: r for n, r in recipe.corpus.select.sets.items() if r.heldout > 0.0}
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe by path or built-in name, with overrides; RecipeError in words for anything wrong."""
+    path = find_recipe(name)
+    return validate(Recipe, load_mapping(path, overrides), path)
+
+
+def resolved(recipe: Recipe) -> dict[str, Json]:
+    """Every value written out, as JSON."""
+    return cast(dict[str, Json], json.loads(recipe.model_dump_json()))

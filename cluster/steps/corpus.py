@@ -1,0 +1,208 @@
+"""Steps from pages to sets of documents: sample, classifier, documents (pass 1), dedup, select (pass 2)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cluster.graph import Context, Node
+from cluster.inputs import Inputs, with_local_files
+from cluster.recipe import CorpusParams, Recipe, SampleSource
+from corpus import dedup as deduplication
+from corpus.classifier import ClassifierParams, CollectWorker, TrainWorker
+from corpus.passes import DocumentsWorker, merge_histograms
+from corpus.sample.params import SampleParams
+from corpus.select import SelectWorker
+from corpus.source import FileSource, Unit, list_files, list_units
+from corpus.stage import Stage
+from corpus.stages.language import Language
+from corpus.stages.lid_model import find_lid176
+from corpus.stages.score import Score
+from store.artifact import Artifact, Draft, Receipt
+from store.errors import StepError
+from store.executor import Job, Task
+from store.params import Json
+
+# Raised when a step would write other bytes for the same parameters.
+VERSIONS = {"sample": 1, "classifier": 1, "documents": 1, "dedup": 1, "select": 1}
+SOURCE_EXECUTION = ("files", "format", "max_files")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The recipe's source: what it is for identity, and where its files are when a step runs."""
+
+    params: SampleSource | FileSource
+    inputs: Inputs
+
+    @property
+    def roles(self) -> dict[str, str]:
+        return {"source": "sample"} if isinstance(self.params, SampleSource) else {}
+
+    def identity(self) -> dict[str, Json]:
+        """File contents in name order plus what decides how they are read; never a path."""
+        if isinstance(self.params, SampleSource):
+            return {"unit_docs": self.params.unit_docs}
+        out = {k: v for k, v in self.params.identity(self.inputs.digest).items() if k not in SOURCE_EXECUTION}
+        out["files"] = [f"{kind}:{self.inputs.digest(file)}" for file, kind in list_files(self.params)]
+        return out
+
+    def open(self, artifacts: Mapping[str, Artifact]) -> FileSource:
+        """The files to read, now that they exist."""
+        if isinstance(self.params, SampleSource):
+            return FileSource(files=(artifacts["source"].path("web"),), format="parquet", unit_docs=self.params.unit_docs)
+        return self.params
+
+
+def corpus_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
+    """The nodes of the corpus section, in order."""
+    corpus = recipe.corpus
+    source = Source(corpus.source, inputs)
+    nodes = [sample_node(corpus.source.sample)] if isinstance(corpus.source, SampleSource) else []
+    if corpus.classifier is not None:
+        nodes.append(_classifier_node(corpus.classifier, source, inputs))
+    nodes.append(_documents_node(corpus, source, inputs))
+    if corpus.dedup is not None:
+        nodes.append(_dedup_node(corpus.dedup, inputs))
+    nodes.append(_select_node(corpus, inputs))
+    return nodes
+
+
+def sample_node(params: SampleParams) -> Node:
+    """The built-in sample as an artifact."""
+    from cluster.steps.sample import run_sample
+
+    return Node("sample", "sample", VERSIONS["sample"], {}, lambda: dict(params.model_dump(mode="json")),
+                lambda ctx, draft, _: run_sample(ctx, draft, params), f"write {params.n_docs:,} synthetic pages")  # fmt: skip
+
+
+def unit_tasks(units: Sequence[Unit], prefix: str = "") -> list[Task]:
+    """A task per unit, counted in documents."""
+    return [Task(prefix + u.key, u.model_dump(mode="json"), max(1, u.n_docs)) for u in units]
+
+
+def _classifier_node(params: ClassifierParams, source: Source, inputs: Inputs) -> Node:
+    def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
+        local, files = with_local_files(params, ctx.local), source.open(artifacts)
+        tasks = unit_tasks(list_units(files), "collect-")
+        kwargs: dict[str, object] = {"folder": draft.folder, "params": local}
+        collected = ctx.executor.map(Job("classifier", CollectWorker, {**kwargs, "source": files}, tasks, draft, unit="documents"))
+        trained = ctx.executor.map(Job("classifier", TrainWorker, kwargs, [Task("train", {})], draft, unit="models"))
+        return draft.commit([*collected, *trained], summary=dict(trained[0].data))
+
+    def identity() -> dict[str, Json]:
+        return {"classifier": dict(params.identity(inputs.digest)), "source": dict(source.identity())}
+
+    return Node("classifier", "classifier", VERSIONS["classifier"], source.roles, identity, run,
+                f"train fastText on labelled pages ({params.positive} or other)")  # fmt: skip
+
+
+def stage_identity(stages: Sequence[Stage], inputs: Inputs) -> list[Json]:
+    """Parameters and versions of stages; a stage's default model enters by its content."""
+    out: list[Json] = []
+    for stage in stages:
+        one: dict[str, Json] = {**stage.identity(inputs.digest), "version": stage.version}
+        if isinstance(stage, Language) and stage.model is None:
+            one["lid176"] = inputs.digest(find_lid176())
+        out.append(one)
+    return out
+
+
+def _resources(stages: Sequence[Stage], artifacts: Mapping[str, Artifact]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if any(isinstance(s, Language) and s.model is None for s in stages):
+        found["lid.176"] = find_lid176()
+    if "classifier" in artifacts:
+        found["classifier"] = artifacts["classifier"].path("model.bin")
+    return found
+
+
+def _uses_classifier(stages: Sequence[Stage]) -> bool:
+    return any(isinstance(s, Score) and s.model is None for s in stages)
+
+
+def _documents_node(corpus: CorpusParams, source: Source, inputs: Inputs) -> Node:
+    roles = dict(source.roles)
+    if corpus.classifier is not None and _uses_classifier(corpus.stages):
+        roles["classifier"] = "classifier"
+
+    def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
+        files = source.open(artifacts)
+        units = list_units(files)
+        kwargs: dict[str, object] = {
+            "folder": draft.folder, "source": files, "stages": tuple(with_local_files(s, ctx.local) for s in corpus.stages),
+            "resources": _resources(corpus.stages, artifacts), "dropped_text_share": corpus.dropped_text_share,
+            "on_bad_input": corpus.on_bad_input,
+        }  # fmt: skip
+        receipts = ctx.executor.map(Job("documents", DocumentsWorker, kwargs, unit_tasks(units), draft, unit="documents"))
+        check_total(receipts, "documents")
+        summary: dict[str, Json] = {
+            "stages": [s.name for s in corpus.stages], "histograms": merge_histograms(receipts), "n_units": len(units),
+        }  # fmt: skip
+        return draft.commit(receipts, summary=summary)
+
+    def identity() -> dict[str, Json]:
+        return {
+            "source": dict(source.identity()), "stages": stage_identity(corpus.stages, inputs),
+            "dropped_text_share": corpus.dropped_text_share, "on_bad_input": corpus.on_bad_input,
+        }  # fmt: skip
+
+    return Node("documents", "documents", VERSIONS["documents"], roles, identity, run,
+                "one pass: " + " > ".join(s.name for s in corpus.stages))  # fmt: skip
+
+
+def check_total(receipts: Sequence[Receipt], step: str) -> None:
+    """StepError unless, over all tasks, read = kept + dropped + quarantined."""
+    read = sum(r.counts.get("read", 0) for r in receipts)
+    out = sum(n for r in receipts for k, n in r.counts.items() if k.split("/")[0] in ("kept", "dropped", "quarantined"))
+    if read != out:
+        raise StepError(f"{read} documents were read but {out} are accounted for", where=f"step {step}",
+                        remedy="this is a defect: please report it with the recipe")  # fmt: skip
+
+
+def _dedup_node(params: deduplication.DedupParams, inputs: Inputs) -> Node:
+    def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
+        documents = artifacts["documents"]
+        entries = documents.files("signatures/")
+        files = [documents.path(e.name) for e in entries]
+        return deduplication.connect(draft, ctx.executor, files, sum(e.n_rows or 0 for e in entries), params)
+
+    return Node("dedup", "dedup", VERSIONS["dedup"], {"documents": "documents"}, lambda: params.identity(inputs.digest), run,
+                "exchange by band, connected components, one survivor a cluster")  # fmt: skip
+
+
+def _select_node(corpus: CorpusParams, inputs: Inputs) -> Node:
+    roles = {"documents": "documents"}
+    if corpus.dedup is not None:
+        roles["dedup"] = "dedup"
+    if corpus.classifier is not None and _uses_classifier(corpus.after_dedup):
+        roles["classifier"] = "classifier"
+
+    def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
+        documents = artifacts["documents"]
+        entries = documents.files("kept/")
+        tasks = [
+            Task(os.path.basename(e.name).removesuffix(".parquet"), {"file": documents.path(e.name)}, max(1, e.n_rows or 0))
+            for e in entries
+        ]
+        kwargs: dict[str, object] = {
+            "folder": draft.folder, "params": corpus.select, "resources": _resources(corpus.after_dedup, artifacts),
+            "clusters": artifacts["dedup"].path("clusters.parquet") if "dedup" in artifacts else None,
+            "stages": tuple(with_local_files(s, ctx.local) for s in corpus.after_dedup),
+            "dropped_text_share": corpus.dropped_text_share,
+        }  # fmt: skip
+        receipts = ctx.executor.map(Job("select", SelectWorker, kwargs, tasks, draft, unit="documents"))
+        check_total(receipts, "select")
+        return draft.commit(receipts, summary={"sets": list(corpus.select.sets), "histograms": merge_histograms(receipts)})
+
+    def identity() -> dict[str, Json]:
+        return {
+            "select": dict(corpus.select.identity(inputs.digest)), "stages": stage_identity(corpus.after_dedup, inputs),
+            "dropped_text_share": corpus.dropped_text_share, "order": list(corpus.select.sets),
+        }  # fmt: skip
+
+    about = (
+        "one pass: drop duplicates" + "".join(f" > {s.name}" for s in corpus.after_dedup) + f" > sets {', '.join(corpus.select.sets)}"
+    )
+    return Node("select", "select", VERSIONS["select"], roles, identity, run, about)

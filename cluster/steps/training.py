@@ -1,0 +1,69 @@
+"""The training step: a Ray Train gang runs the training room's job; its checkpoints live in the draft and leave with the commit."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+
+from cluster.graph import Context
+from cluster.recipe import ClusterParams, TrainSpec
+from cluster.steps.models import model_entries, train_params
+from cluster.steps.tokens import TOKENIZER
+from cluster.training import run_training
+from store.artifact import Artifact, Draft
+from store.errors import ResourceError, StepError
+from store.fs import Folder
+from store.params import Json
+from training.job import TrainJob
+from training.log import HELDOUT, METRICS, TIMING
+from training.params import ModelInit
+
+STATE = "_state"
+
+
+def run_train_step(
+    ctx: Context,
+    draft: Draft,
+    artifacts: Mapping[str, Artifact],
+    sources: Sequence[str],
+    heldout: Sequence[str],
+    spec: TrainSpec,
+    parent: str | None,
+    cluster: ClusterParams,
+) -> Artifact:
+    """Train and commit: model/, metrics.jsonl, heldout.jsonl."""
+    if not draft.folder.is_local:
+        raise ResourceError("training writes checkpoints in place and needs a file system", where=draft.folder.url,
+                            remedy="use an --out folder on a disk that all training nodes share")  # fmt: skip
+    init = ModelInit.model_validate({"from": parent}) if parent is not None else spec.init
+    assert isinstance(init, ModelInit)
+    job = TrainJob(
+        params=train_params(spec), init=init, pack=artifacts["plan"].folder.url,
+        tokens=[artifacts[f"tokens:{s}"].folder.url for s in sources],
+        heldout={s: artifacts[f"heldout:{s}"].folder.url for s in heldout}, out_dir=draft.folder.path(""),
+        state_dir=draft.folder.path(STATE), tokenizer=artifacts[TOKENIZER].path(TOKENIZER),
+    )  # fmt: skip
+    summary = run_training(
+        job, n_workers=cluster.train_workers, use_gpu=cluster.use_gpu, cpus_per_worker=cluster.train_cpus, watch=ctx.watch
+    )
+    if summary["status"] != "finished":
+        raise StepError("training was stopped; its checkpoint is saved", where=f"step train, after step {summary['n_steps']}",
+                        remedy="run the recipe again: it goes on from there")  # fmt: skip
+    files = [*model_entries(draft.folder), draft.folder.entry(METRICS), draft.folder.entry(HELDOUT)]
+    return draft.commit(files=files, summary=summary, provenance=throughput(draft.folder / STATE))
+
+
+def throughput(state: Folder) -> dict[str, Json]:
+    """Median tokens per second of the steps, and the share of time spent waiting for data."""
+    if not state.exists(TIMING):
+        return {}
+    lines = [json.loads(line) for line in state.read_bytes(TIMING).splitlines()]
+    if not lines:
+        return {}
+    spent = sum(line["elapsed_s"] for line in lines)
+    return {
+        "tokens_per_s": round(statistics.median(line["tokens_per_s"] for line in lines), 1),
+        "data_wait_share": round(sum(line["read_s"] for line in lines) / spent, 5) if spent else 0.0,
+        "n_timed_steps": len(lines),
+    }
