@@ -152,7 +152,6 @@ class ClusterParams(Params):
     workers: int | None = Field(default=None, ge=1, description="Worker processes for corpus work, at most; null: one per core.")
     attempts: int = Field(default=3, ge=1, description="Attempts at a task before it fails the step.")
     train_workers: int = Field(default=1, ge=1, description="Ray Train workers (one per GPU, or one per node without).")
-    train_cpus: float = Field(default=2.0, gt=0.0, description="CPUs of a training worker.")
     use_gpu: bool = Field(default=False, description="Give each training worker a GPU.")
 
 
@@ -164,7 +163,7 @@ class Recipe(Params):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name of the run's folder.")
     about: str = Field(default="", description="One sentence on what this recipe is for; shown in plan and report.")
-    corpus: CorpusParams = Field(description="Pages in, sets of documents out.")
+    corpus: CorpusParams = Field(description="From pages to sets of documents.")
     tokens: TokensParams | None = Field(default=None, description="Token shards of the sets; null: stop after the corpus.")
     models: dict[str, ModelSpec] = Field(default={}, description="Models by name: given, trained or merged.")
     evaluation: EvaluationSection | None = Field(default=None, description="Scores of the models; null: none.")
@@ -220,4 +219,4 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def resolved(recipe: Recipe) -> dict[str, Json]:
     """Every value written out, as JSON."""
-    return cast(dict[str, Json], json.loads(recipe.model_dump_json()))
+    return cast(dict[str, Json], json.loads(recipe.model_dump_json(by_alias=True)))

@@ -30,7 +30,7 @@ class Signature(Stage):
 
     version: ClassVar[int] = 1
 
-    stage: Literal["signature"] = "signature"
+    stage: Literal["signature"] = Field(default="signature", description="Name of the stage.")
     ngram: int = Field(default=5, ge=1, le=64, description="words per shingle")
     buckets: int = Field(default=14, ge=1, le=1024, description="bands of the locality-sensitive hash; more find more and cost more")
     hashes_per_bucket: int = Field(default=8, ge=1, le=256, description="minima per band; more ask for a higher similarity")

@@ -180,10 +180,18 @@ def find_inputs(pattern: str) -> list[str]:
     """Files a path, folder or glob names, sorted; local or remote."""
     fs, path = _open_fs(pattern)
     protocol = "" if "://" not in pattern else pattern.split("://", 1)[0] + "://"
-    if any(c in path for c in "*?["):
-        found = fs.glob(path)
-    elif fs.isdir(path):
-        found = fs.find(path)
-    else:
-        found = [path] if fs.exists(path) else []
+    try:
+        if any(c in path for c in "*?["):
+            found = fs.glob(path)
+        elif fs.isdir(path):
+            found = fs.find(path)
+        else:
+            found = [path] if fs.exists(path) else []
+    except Exception as error:  # every store has its own exceptions for "no network", "no such bucket", "not allowed"
+        first = str(error).strip().splitlines()[:1]
+        raise InputError(
+            f"cannot be listed ({type(error).__name__}: {first[0] if first else 'no message'})",
+            where=pattern,
+            remedy="check the address, the network and your credentials",
+        ) from error
     return sorted(f"{protocol}{p}" if protocol and protocol != "file://" else str(p) for p in found)

@@ -66,20 +66,23 @@ def _print_passes(console: Console, recipe: Recipe) -> None:
 
 def _print_steps(console: Console, plan: Plan) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("", "step", "artifact", "what it does"):
-        table.add_column(column, overflow="fold")
+    for column in ("", "step", "artifact"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what it does", overflow="fold")
+    unknown: list[str] = []
     for node in plan.graph.nodes:
         try:
             identity = plan.graph.identity(node.name)
             mark = "[green]have[/green]" if plan.graph.is_done(plan.root, node.name) else "[cyan]run[/cyan]"
-            folder = f"{identity.step}/{identity.fingerprint[:16]}"
+            folder = identity.fingerprint[:16]
         except DefinemedError as error:
-            mark, folder = "[yellow]?[/yellow]", f"unknown: {escape(error.what)}"
-        except OSError as error:
-            mark, folder = "[yellow]?[/yellow]", f"unknown: {type(error).__name__}"
+            mark, folder = "[yellow]?[/yellow]", "not known yet"
+            unknown.append(error.sentence())
         table.add_row(mark, node.name, folder, escape(node.about))
     console.print("\n[bold]steps[/bold]")
     console.print(table)
+    for sentence in dict.fromkeys(unknown):
+        console.print(f"[yellow]?[/yellow] {escape(sentence)}", soft_wrap=True)
 
 
 def _print_cost(console: Console, recipe: Recipe, n_docs: int) -> None:

@@ -177,7 +177,7 @@ def _train_node(name: str, spec: TrainSpec, recipe: Recipe, inputs: Inputs) -> N
         from cluster.steps.training import run_train_step
 
         parent = model_folder(recipe, spec.init, artifacts["parent"]) if isinstance(spec.init, str) else None
-        return run_train_step(ctx, draft, artifacts, list(sources), heldout, spec, parent, recipe.cluster)
+        return run_train_step(ctx, draft, name, artifacts, list(sources), heldout, spec, parent, recipe.cluster)
 
     def identity() -> dict[str, Json]:
         out = dict(train_params(spec).identity(inputs.digest))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from cluster.graph import Context
 from cluster.recipe import ClusterParams, TrainSpec
@@ -13,6 +15,7 @@ from cluster.steps.tokens import TOKENIZER
 from cluster.training import run_training
 from store.artifact import Artifact, Draft
 from store.errors import ResourceError, StepError
+from store.executor import Progress, Watcher
 from store.fs import Folder
 from store.params import Json
 from training.job import TrainJob
@@ -25,6 +28,7 @@ STATE = "_state"
 def run_train_step(
     ctx: Context,
     draft: Draft,
+    name: str,
     artifacts: Mapping[str, Artifact],
     sources: Sequence[str],
     heldout: Sequence[str],
@@ -45,13 +49,29 @@ def run_train_step(
         state_dir=draft.folder.path(STATE), tokenizer=artifacts[TOKENIZER].path(TOKENIZER),
     )  # fmt: skip
     summary = run_training(
-        job, n_workers=cluster.train_workers, use_gpu=cluster.use_gpu, cpus_per_worker=cluster.train_cpus, watch=ctx.watch
+        job, n_workers=cluster.train_workers, use_gpu=cluster.use_gpu, watch=_progress(ctx.watch, spec, artifacts["plan"], name)
     )
     if summary["status"] != "finished":
         raise StepError("training was stopped; its checkpoint is saved", where=f"step train, after step {summary['n_steps']}",
                         remedy="run the recipe again: it goes on from there")  # fmt: skip
     files = [*model_entries(draft.folder), draft.folder.entry(METRICS), draft.folder.entry(HELDOUT)]
     return draft.commit(files=files, summary=summary, provenance=throughput(draft.folder / STATE))
+
+
+def _progress(watch: Watcher, spec: TrainSpec, plan: Artifact, name: str) -> Callable[[Mapping[str, Json]], None]:
+    """Lines of metrics.jsonl as progress: steps done, and the loss."""
+    n_rows = plan.manifest.summary["n_rows"]
+    assert isinstance(n_rows, int)
+    total = spec.max_steps or math.ceil(n_rows * spec.epochs / spec.rows_per_step)
+    began, first = time.monotonic(), [-1]
+
+    def follow(line: Mapping[str, Json]) -> None:
+        done = int(str(line["step"]))
+        if first[0] < 0:
+            first[0] = done - 1  # a resumed run starts where its checkpoint was
+        watch(Progress(f"train/{name}", "steps", done, total, first[0], time.monotonic() - began))
+
+    return follow
 
 
 def throughput(state: Folder) -> dict[str, Json]:

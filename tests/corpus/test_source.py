@@ -112,7 +112,7 @@ def test_bad_files_are_named(tmp_path, make, words):
 def test_a_damaged_row_group_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(
-        pa.table({"text": [f"Seite {i} " * 50 for i in range(1000)]}),
+        pa.table({"text": [f"{random.Random(i).random()} Seite" for i in range(1000)]}),
         path,
         row_group_size=500,
         use_dictionary=False,
