@@ -148,6 +148,16 @@ def _step(plan: Plan, context: Context, node: Node, journal: Journal, announce: 
     made = node.run(context, draft, artifacts)
     if made.fingerprint != plan.graph.identity(node.name).fingerprint:
         raise AssertionError(f"{node.name} committed another artifact than planned")
-    journal.add(node, cached=False, elapsed_s=time.monotonic() - begin)
+    elapsed_s = time.monotonic() - begin
+    journal.add(node, cached=False, elapsed_s=elapsed_s)
+    made.note({"elapsed_s": round(elapsed_s, 3), "n_workers": _n_workers(plan, node, journal)})
     journal.write("running")
     announce(node, "done")
+
+
+def _n_workers(plan: Plan, node: Node, journal: Journal) -> int:
+    """Workers a step could use at most: for the report's throughput per worker."""
+    if node.kind == "train":
+        return plan.recipe.cluster.train_workers
+    cores = journal.machine.get("n_cores", 1)
+    return plan.recipe.cluster.workers or (cores if isinstance(cores, int) else 1)

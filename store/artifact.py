@@ -139,6 +139,11 @@ class Artifact:
             return {}
         return dict(json.loads(self.folder.read_bytes(PROVENANCE)))
 
+    def note(self, facts: Mapping[str, Json]) -> None:
+        """Add to this copy's provenance what is known only after the commit. Identity and manifest are untouched."""
+        made = {**self.provenance(), **facts}
+        self.folder.write_bytes(PROVENANCE, json.dumps(made, indent=1, sort_keys=True).encode())
+
     def verify(self) -> None:
         """Read every file and compare size and sha256; ArtifactError names the first that differs."""
         for entry in self.manifest.files:

@@ -10,7 +10,7 @@ say what a field means for identity:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Union
+from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeAliasType
@@ -39,9 +39,23 @@ class Params(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        """Refuse a marker that pydantic would not see: inside Optional or a tuple, where identity would silently take the path."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name, field in cls.model_fields.items():
+            if _has_marker(field.annotation):
+                raise TypeError(f"{cls.__name__}.{name}: put the marker outermost, as in Annotated[str | None, ByContent]")
+
     def identity(self, digest: Callable[[str], str]) -> dict[str, Json]:
         """The fields that decide bytes, as JSON. ``digest(url)`` gives the sha256 of a file named by a ByContent field."""
         return identity_of(self, digest)
+
+
+def _has_marker(annotation: object) -> bool:
+    """Whether a marker stands anywhere inside a type."""
+    inside = getattr(annotation, "__metadata__", ())
+    return any(isinstance(m, _Marker) for m in inside) or any(_has_marker(a) for a in get_args(annotation))
 
 
 def identity_of(model: BaseModel, digest: Callable[[str], str]) -> dict[str, Json]:

@@ -1,0 +1,66 @@
+"""A fastText classifier's probability of one label, as a column. It drops nothing: selection reads the column."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field
+
+from corpus.stage import Apply, Outcome, Resources, Stage
+from corpus.stages.fasttext_model import LABEL_PREFIX, Model, load_model
+from corpus.stages.fasttext_text import classifier_text
+from store.errors import RecipeError
+from store.params import ByContent
+
+CLASSIFIER_RESOURCE = "classifier"
+
+
+class Score(Stage):
+    """Write the probability that a page bears ``label``."""
+
+    stage: Literal["score"] = Field(default="score", description="Name of the stage.")
+    model: Annotated[str | None, ByContent] = Field(
+        default=None, description="A fastText model file; null for the one this recipe trains."
+    )
+    label: str = Field(default="medical", min_length=1, description="The label whose probability is wanted, without prefix.")
+    column: str = Field(default="score_medical", min_length=1, description="Column the probability is written to.")
+    max_chars: int = Field(default=4000, ge=1, description="Characters of the page's head the classifier sees.")
+
+    @property
+    def writes(self) -> tuple[pa.Field, ...]:  # type: ignore[override]  # a class variable elsewhere; here it depends on column
+        """The score column, float32 in [0, 1]."""
+        return (pa.field(self.column, pa.float32()),)
+
+    def open(self, resources: Resources) -> Apply:
+        """Load the model: the parameter's file, else the resource "classifier".
+
+        Raises:
+            RecipeError: there is no model, or it does not know the label.
+        """
+        path = self.model or resources.get(CLASSIFIER_RESOURCE)
+        if path is None:
+            raise RecipeError("there is no classifier to score with", where="score.model", remedy="name a model file or train one")
+        model = load_model(path)
+        wanted, labels = LABEL_PREFIX + self.label, model.get_labels()
+        if wanted not in labels:
+            known = ", ".join(sorted(label.removeprefix(LABEL_PREFIX) for label in labels)[:10])
+            raise RecipeError(f"the classifier has no label {self.label!r}", where=path, expected=f"one of {known}", remedy="set label")
+
+        def apply(batch: pa.RecordBatch) -> Outcome:
+            lines = classifier_text(batch.column("text"), self.max_chars)
+            return Outcome(columns={self.column: pa.array(label_scores(model, lines, wanted, len(labels)))})
+
+        return apply
+
+
+def label_scores(model: Model, lines: list[str], wanted: str, n_labels: int) -> npt.NDArray[np.float32]:
+    """[n] float32 probability of the label ``wanted``; 0 for a line without known words."""
+    labels, scores = model.predict(lines, k=n_labels)
+    out = np.zeros(len(lines), np.float32)
+    for row, (names, values) in enumerate(zip(labels, scores, strict=True)):
+        if wanted in names:
+            out[row] = min(float(values[list(names).index(wanted)]), 1.0)
+    return out

@@ -1,0 +1,53 @@
+"""The score column against the classifier's own probabilities."""
+
+import fasttext
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from corpus.stages.fasttext_text import classifier_text
+from corpus.stages.score import Score
+from store.errors import RecipeError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("classifier")
+    words = {"medical": "arzt klinik patient therapie", "other": "auto straße haus garten"}
+    lines = [f"__label__{label} {text} nummer{i}" for i in range(100) for label, text in words.items()]
+    (folder / "train.txt").write_text("\n".join(lines))
+    fasttext.train_supervised(str(folder / "train.txt"), dim=8, epoch=20, thread=1, verbose=0).save_model(str(folder / "c.bin"))
+    return str(folder / "c.bin")
+
+
+def test_scores_are_the_models_probabilities(model: str) -> None:
+    texts = ["Der ARZT in der\nKlinik", "Ein Haus mit Garten\tund Auto", "", "Arzt " * 2000]
+    batch = pa.RecordBatch.from_arrays([pa.array(texts, pa.large_string())], ["text"])
+    stage = Score(model=model, column="p", max_chars=50)
+    scores = stage.open({})(batch).columns["p"]
+    loaded = fasttext.load_model(model)
+    for text, score in zip(texts, scores.to_pylist(), strict=True):
+        labels, values = loaded.predict(" ".join(text[:50].lower().split("\n")).replace("\t", " "), k=-1)
+        expected = dict(zip(labels, values, strict=True)).get("__label__medical", 0.0)
+        assert score == np.float32(min(expected, 1.0))
+    assert [f.name for f in stage.writes] == ["p"]
+    assert scores.type == stage.writes[0].type
+    assert scores[0].as_py() > 0.9 > 0.1 > scores[1].as_py()
+
+
+def test_the_resource_is_the_default_model(model: str) -> None:
+    batch = pa.RecordBatch.from_arrays([pa.array(["arzt"], pa.large_string())], ["text"])
+    assert (
+        Score().open({"classifier": model})(batch).columns["score_medical"]
+        == Score(model=model).open({})(batch).columns["score_medical"]
+    )
+    with pytest.raises(RecipeError, match="no classifier"):
+        Score().open({})
+    with pytest.raises(RecipeError, match=r"no label 'law'.*medical, other"):
+        Score(model=model, label="law").open({})
+
+
+def test_text_form() -> None:
+    column = pa.array(["ÄRZTE\r\n\nund\tPflege\x00", "", "abcdef"], pa.large_string())
+    assert classifier_text(column, 4) == ["ärzt", "", "abcd"]
+    assert classifier_text(column, 100)[0] == "ärzte und pflege "
