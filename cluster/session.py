@@ -37,8 +37,12 @@ PACKAGES = ("store", "corpus", "training", "merging", "evaluation", "cluster")
 OBJECT_STORE_BYTES, OBJECT_STORE_MIN_BYTES = 384 << 20, 80 << 20
 # Ray puts sockets at <temp>/session_<date>_<pid>/sockets/plasma_store: 66 characters of the 107 an AF_UNIX path may have.
 TEMP_PATH_MAX = 40
+RAY_FOLDER = "r"
 TEMP_PREFIX = "dm-ray-"
 LOOPBACK_ENV = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+# How long Ray's agents look for a control store that is gone, and wait for its answer. On one machine it is gone for good; with the
+# defaults, a minute each, two agents would outlive a killed driver by as much.
+ORPHANS_END_ENV = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", "RAY_gcs_server_request_timeout_seconds": "20"}
 
 
 @dataclass
@@ -118,7 +122,7 @@ def _start_local(n_cpus: int | None, dashboard: bool) -> Session:
     with contextlib.ExitStack() as stack:
         temp = stack.enter_context(_temp_dir())
         token = secrets.token_hex(32)
-        env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PYTHONPATH": _python_path(), **LOOPBACK_ENV}
+        env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PYTHONPATH": _python_path(), **LOOPBACK_ENV, **ORPHANS_END_ENV}
         stack.enter_context(_environment(env))
         stack.callback(ray.shutdown)
         size = max(OBJECT_STORE_MIN_BYTES, min(OBJECT_STORE_BYTES, shutil.disk_usage("/dev/shm").free * 3 // 4))
@@ -169,13 +173,13 @@ def _reload_ray_config() -> None:
 def _temp_dir() -> Iterator[str]:
     """A folder for one local Ray, locked while it is used, removed afterwards unless the session failed."""
     base = tempfile.gettempdir()
-    if len(base) + 1 + len(TEMP_PREFIX) + 8 > TEMP_PATH_MAX:
+    if len(f"{base}/{TEMP_PREFIX}12345678/{RAY_FOLDER}") > TEMP_PATH_MAX:
         base = "/tmp"
     _sweep(base)
     path = tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=base)
     with open(os.path.join(path, "lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield path
+        yield os.path.join(path, RAY_FOLDER)  # Ray opens the folder it is given to all users; ours around it stays closed
         shutil.rmtree(path, ignore_errors=True)  # Ray's last processes may still be writing their logs
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeAliasType
 
 # A named alias: pydantic cannot follow a recursive Union without a name.
-Json = TypeAliasType("Json", "Union[bool, int, float, str, list[Json], dict[str, Json], None]")
+Json = TypeAliasType("Json", "bool | int | float | str | list[Json] | dict[str, Json] | None")
 
 
 class _Marker:
