@@ -50,6 +50,7 @@ class ProgressDisplay:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+            self._tasks.clear()
 
     def __call__(self, now: Progress) -> None:
         """Show this moment."""
@@ -86,7 +87,7 @@ def detail(now: Progress) -> str:
     """Rate, time left or taken, share kept, what an earlier run had done."""
     parts = []
     if now.rate_per_s > 0:
-        parts.append(f"{_number(now.rate_per_s)} {now.unit}/s")
+        parts.append(rate(now.rate_per_s, now.unit))
     if now.done >= now.total:
         parts.append(f"{duration(now.elapsed_s)}")
     elif now.left_s is not None:
@@ -114,5 +115,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+def rate(per_s: float, unit: str) -> str:
+    """80 documents/s, 2.5 documents/s, 12 models/h: in the largest time that gives at least one, or an hour."""
+    value, time_unit = next(((per_s * n, name) for n, name in ((1, "s"), (60, "min")) if per_s * n >= 1), (per_s * 3600, "h"))
+    return f"{value:,.0f} {unit}/{time_unit}" if value >= 10 else f"{value:.1f} {unit}/{time_unit}"

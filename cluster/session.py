@@ -2,7 +2,7 @@
 
 A local Ray is private: every port it opens is on loopback, and every call to it needs a token that is made for the session and kept
 only in the environment of this process and its children. Nothing is written to the home folder. Its processes end with the session,
-and also, by the kernel's parent-death signal, when this process is killed.
+and also, within seconds, when this process is killed (cluster/guardian.py).
 
 What this process did not start it does not end: closing a session on a running head only disconnects.
 """
@@ -27,22 +27,20 @@ from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray._raylet import AuthenticationTokenLoader, Config
 
 from cluster.connect import Head, find_head, is_alive, knock
+from cluster.guardian import guarded
 from cluster.machine import cores_allowed
 from store.errors import ResourceError
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("store", "corpus", "training", "merging", "evaluation", "cluster")
-# Receipts are all that travels through the object store. 78 MB is the least that Ray accepts.
+# Receipts are all that travels through the object store. 75 MiB is the least that Ray accepts.
 OBJECT_STORE_BYTES, OBJECT_STORE_MIN_BYTES = 384 << 20, 80 << 20
 # Ray puts sockets at <temp>/session_<date>_<pid>/sockets/plasma_store: 66 characters of the 107 an AF_UNIX path may have.
 TEMP_PATH_MAX = 40
 RAY_FOLDER = "r"
 TEMP_PREFIX = "dm-ray-"
 LOOPBACK_ENV = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
-# How long Ray's agents look for a control store that is gone, and wait for its answer. On one machine it is gone for good; with the
-# defaults, a minute each, two agents would outlive a killed driver by as much.
-ORPHANS_END_ENV = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5", "RAY_gcs_server_request_timeout_seconds": "20"}
 
 
 @dataclass
@@ -121,16 +119,16 @@ def _connect(head: Head, working_dir: str | None) -> Session:
 def _start_local(n_cpus: int | None, dashboard: bool) -> Session:
     with contextlib.ExitStack() as stack:
         temp = stack.enter_context(_temp_dir())
+        mark = stack.enter_context(guarded(temp))
         token = secrets.token_hex(32)
-        env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PYTHONPATH": _python_path(), **LOOPBACK_ENV, **ORPHANS_END_ENV}
+        env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PYTHONPATH": _python_path(), **LOOPBACK_ENV, **mark}
         stack.enter_context(_environment(env))
         stack.callback(ray.shutdown)
-        size = max(OBJECT_STORE_MIN_BYTES, min(OBJECT_STORE_BYTES, shutil.disk_usage("/dev/shm").free * 3 // 4))
-        small = shutil.disk_usage("/dev/shm").free < size  # a container's default is 64 MB
+        size, in_files = _object_store()
         try:
             info = ray.init(
                 "local", num_cpus=n_cpus or cores_allowed(), include_dashboard=dashboard, dashboard_host="127.0.0.1",
-                object_store_memory=size, _temp_dir=temp, _plasma_directory=temp if small else None,
+                object_store_memory=size, _temp_dir=temp, _plasma_directory=temp if in_files else None,
                 log_to_driver=False, logging_level=logging.WARNING,
             )  # fmt: skip
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -190,6 +188,13 @@ def _sweep(base: str) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.stat().st_uid == os.getuid():
                 shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _object_store() -> tuple[int, bool]:
+    """(bytes, whether it must be kept in files): shared memory may be absent, or a container's 64 MB."""
+    free = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else 0
+    size = max(OBJECT_STORE_MIN_BYTES, min(OBJECT_STORE_BYTES, free * 3 // 4))
+    return size, size > free
 
 
 def _root() -> Path | None:

@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from corpus.passes import Outputs, peak_rss_mb, unit_interval
+from corpus.draw import unit_interval
+from corpus.passes import Outputs, peak_rss_mb
 from corpus.source import FileSource, Unit, read_unit
 from corpus.stages.fasttext_text import classifier_text
 from corpus.stages.normalise import Normalise
@@ -48,12 +49,18 @@ class ClassifierParams(Params):
     label_column: str = Field(default="label", description="Column of labels with the label.")
     positive: str = Field(default="medical", description="The label to find; every other label counts as 'other'.")
     ignore: tuple[str, ...] = Field(default=(), description="Labels to leave out, e.g. unsure.")
-    max_labels: int | None = Field(default=20_000, ge=20, description="Use at most so many labelled pages, drawn by id; null: all.")
+    max_labels: int | None = Field(
+        default=20_000,
+        ge=20,
+        description="Use at most so many labelled pages, half of each class as far as they go, drawn by id; null: all.",
+    )
     test_share: float = Field(default=0.2, gt=0.0, lt=0.9, description="Share of the labelled pages held out to test.")
     split_by: Literal["id", "host"] = Field(default="id", description="Keep pages of one host on one side (host) or not (id).")
     threshold: float = Field(default=0.5, ge=0.0, le=1.0, description="Probability from which the card calls a page positive.")
     lr: float = Field(default=0.5, gt=0.0, description="fastText learning rate.")
-    epoch: int = Field(default=5, ge=1, description="fastText epochs.")
+    epoch: int | None = Field(
+        default=None, ge=1, description="fastText epochs; null: 100,000 page visits, but at least 5 epochs and at most 50."
+    )
     dim: int = Field(default=16, ge=1, description="fastText vector size.")
     word_ngrams: int = Field(default=2, ge=1, description="fastText wordNgrams.")
     min_count: int = Field(default=3, ge=1, description="fastText minCount.")
@@ -91,16 +98,18 @@ def read_labels(params: ClassifierParams) -> pl.DataFrame:
         raise InputError(f"the labels hold one class only ({', '.join(frame['label'].unique())})", where=params.labels,
                          expected=f"pages labelled {params.positive} and pages labelled otherwise",
                          remedy="check corpus.classifier.positive and label_column")  # fmt: skip
-    return _at_most(frame, params.max_labels)
+    return _at_most(frame, params.max_labels, params.positive)
 
 
-def _at_most(frame: pl.DataFrame, limit: int | None) -> pl.DataFrame:
-    """The ``limit`` rows with the smallest draw; a function of the ids, not of their order."""
+def _at_most(frame: pl.DataFrame, limit: int | None, positive: str) -> pl.DataFrame:
+    """At most ``limit`` rows, half of them of each class as far as they go; those with the smallest draws, a function of the ids."""
     if limit is None or frame.height <= limit:
         return frame
     ids = pa.array(frame["id"].to_list(), pa.string())
-    draw = unit_interval(ids, pa.nulls(len(ids)), "labels")
-    return frame.with_columns(draw=draw).sort("draw", "id").head(limit).drop("draw").sort("id")
+    drawn = frame.with_columns(draw=unit_interval(ids, pa.nulls(len(ids)), "labels")).sort("draw", "id")
+    wanted, rest = drawn.filter(pl.col("label") == positive), drawn.filter(pl.col("label") != positive)
+    n_wanted = min(wanted.height, max(limit // 2, limit - rest.height))
+    return pl.concat([wanted.head(n_wanted), rest.head(limit - n_wanted)]).drop("draw").sort("id")
 
 
 class CollectWorker:
@@ -182,7 +191,8 @@ class TrainWorker:
             with open(file, "w", encoding="utf-8") as out:
                 out.writelines(f"{LABEL_PREFIX}{y} {t}\n" for y, t in zip(train["label"], train["text"], strict=True))
             model = fasttext.train_supervised(
-                file, lr=p.lr, epoch=p.epoch, dim=p.dim, wordNgrams=p.word_ngrams, minCount=p.min_count, bucket=p.bucket,
+                file, lr=p.lr, epoch=epochs_for(p, train.height), dim=p.dim, wordNgrams=p.word_ngrams, minCount=p.min_count,
+                bucket=p.bucket,
                 loss="softmax", thread=1, seed=p.seed, verbose=0,
             )  # fmt: skip
             model.save_model(saved)
@@ -194,6 +204,11 @@ class TrainWorker:
         wanted = LABEL_PREFIX + p.positive
         found = [float(s[list(y).index(wanted)]) for y, s in zip(labels, scores, strict=True)]
         return data, np.clip(np.array(found, np.float64), 0.0, 1.0)
+
+
+def epochs_for(params: ClassifierParams, n_train: int) -> int:
+    """Few pages need more passes: at 5 epochs fastText has hardly moved on a few hundred."""
+    return params.epoch if params.epoch is not None else max(5, min(50, -(-100_000 // max(1, n_train))))
 
 
 def card_of(truth: npt.NDArray[np.bool_], probability: npt.NDArray[np.float64], params: ClassifierParams) -> dict[str, Json]:

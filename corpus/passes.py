@@ -20,8 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xxhash
 
+from corpus.draw import unit_interval
 from corpus.source import FileSource, Unit, read_unit
 from corpus.stage import KEEP, Apply, Outcome, Resources, Stage
 from store.artifact import Receipt
@@ -221,16 +221,6 @@ def sampled_text(text: pa.Array, ids: pa.Array, keys: pa.Array, share: float) ->
         return text
     chosen = unit_interval(ids, keys, "dropped_text") < share
     return pc.if_else(pa.array(chosen), text, pa.scalar(None, text.type))
-
-
-def unit_interval(ids: pa.Array, keys: pa.Array, salt: str) -> npt.NDArray[np.float64]:
-    """[n] a number in [0, 1) per document, a pure function of (id, salt): the same document, the same draw, on any machine.
-
-    Documents without an id are drawn by their key.
-    """
-    names = zip(ids.to_pylist(), keys.to_pylist(), strict=True)
-    seed = xxhash.xxh64_intdigest(salt)
-    return np.array([xxhash.xxh64_intdigest(i or str(k), seed) for i, k in names], np.uint64).astype(np.float64) / 2.0**64
 
 
 def peak_rss_mb() -> float:

@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from corpus.passes import Ledger, Outputs, drop, open_stages, peak_rss_mb, run_stages, unit_interval
+from corpus.draw import unit_interval
+from corpus.passes import Ledger, Outputs, drop, open_stages, peak_rss_mb, run_stages
 from corpus.stage import KEEP, Outcome, Resources, Stage
 from store.artifact import Receipt
 from store.errors import InputError

@@ -217,18 +217,23 @@ class Draft:
         made["busy_s"] = {k: round(v, 4) for k, v in sorted(timing.items())}
         made.update(peaks)
         made.update(provenance or {})
-        self._remove_strays({f.name for f in entries})
+        self._keep_only({f.name for f in entries})
         self.folder.write_bytes(PROVENANCE, json.dumps(made, indent=1, sort_keys=True).encode())
         text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
         self.folder.write_bytes(MANIFEST, text.encode())
+        self.folder.remove(TASKS)  # only now: a commit that is cut off before the manifest must find the receipts again
         return Artifact(self.folder, manifest)
 
-    def _remove_strays(self, wanted: set[str]) -> None:
+    def _keep_only(self, wanted: set[str]) -> None:
         """A killed attempt may have left files no receipt names; an artifact holds exactly what its manifest lists."""
-        self.folder.remove(TASKS)
-        for name in self.folder.names():
-            if name not in wanted:
-                self.folder.remove(name)
+        found = {name for name in self.folder.names() if not name.startswith(f"{TASKS}/")}
+        if missing := sorted(wanted - found):
+            raise ArtifactError(
+                f"{len(missing)} files of finished tasks are gone, the first is {missing[0]}", where=self.folder.url,
+                remedy="remove the folder and run the recipe again",
+            )  # fmt: skip
+        for name in sorted(found - wanted):
+            self.folder.remove(name)
 
 
 def _add_timing(total: Counter[str], peaks: dict[str, float], timing: Mapping[str, float]) -> None:

@@ -34,9 +34,9 @@ class DefinemedError(Exception):
     def sentence(self) -> str:
         """The message as one line of prose."""
         text = self.what if self.where is None else f"{self.where}: {self.what}"
-        if self.expected is not None:
+        if self.expected:
             text += f"; expected {self.expected}"
-        if self.remedy is not None:
+        if self.remedy:
             text += f". {self.remedy[0].upper()}{self.remedy[1:]}"
         return text if text.endswith((".", "?", "!")) else text + "."
 

@@ -58,6 +58,7 @@ class Folder:
         if self.is_local:
             return os.path.exists(self.path(name))
         fs, path = _open_fs(self.path(name))
+        fs.invalidate_cache()  # other processes write here, and object stores' clients remember listings
         return bool(fs.exists(path))
 
     def read_bytes(self, name: str) -> bytes:
@@ -99,6 +100,7 @@ class Folder:
             found = [os.path.join(d, f) for d, _, files in os.walk(root) for f in files]
             return sorted(os.path.relpath(f, self.path("")) for f in found)
         fs, path = _open_fs(root)
+        fs.invalidate_cache()
         base = _open_fs(self.path(""))[1].rstrip("/")
         return sorted(p[len(base) + 1 :] for p in fs.find(path)) if fs.exists(path) else []
 

@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from store.artifact import Artifact
+from store.errors import ArtifactError, InputError
 from store.fs import FileEntry, Folder
 
+REMEDY = "remove the artifact's folder and run the recipe again"
 ARRAYS = {"row_offsets": "<i8", "source": "<u2", "doc": "<i8", "start": "<i8", "length": "<i4"}
 
 
@@ -61,6 +63,13 @@ class PackPlan:
 
     @classmethod
     def open(cls, artifact: Artifact) -> PackPlan:
-        """Read a complete pack artifact."""
-        arrays = {n: np.load(io.BytesIO(artifact.folder.read_bytes(f"{n}.npy")), allow_pickle=False) for n in ARRAYS}
+        """Read a complete pack artifact; ArtifactError if its arrays are damaged or do not fit together."""
+        try:
+            arrays = {n: np.load(io.BytesIO(artifact.folder.read_bytes(f"{n}.npy")), allow_pickle=False) for n in ARRAYS}
+        except (InputError, ValueError, EOFError) as error:
+            raise ArtifactError(f"the pack plan cannot be read ({error})", where=artifact.folder.url, remedy=REMEDY) from error
+        ends = arrays["row_offsets"][[0, -1]].tolist() if len(arrays["row_offsets"]) else None
+        n_pieces = {len(arrays[name]) for name in ARRAYS if name != "row_offsets"}
+        if len(n_pieces) != 1 or ends != [0, *n_pieces]:
+            raise ArtifactError("the pack plan's arrays do not fit together", where=artifact.folder.url, remedy=REMEDY)
         return cls(seq_len=cast(int, artifact.manifest.summary["seq_len"]), **arrays)

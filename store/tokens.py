@@ -7,6 +7,7 @@ the text), vocab_size, eos_id and the tokenizer's fingerprint. uint32 because vo
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from store.artifact import Artifact
-from store.errors import ArtifactError
+from store.errors import ArtifactError, InputError
 from store.fs import FileEntry, Folder, read_bytes
 from store.schema import TOKEN_INDEX
 
 TOKEN_DTYPE = np.dtype("<u4")
+REMEDY = "remove the artifact's folder and run the recipe again"
 
 
 def write_token_shard(
@@ -68,12 +70,12 @@ class TokenStore:
         shards, lengths, sizes, keys, offsets, first = [], [], [], [], [], [0]
         for name in names:
             data = _map_shard(artifact, f"tokens/{name}.bin")
-            index = pq.read_table(pa.BufferReader(read_bytes(artifact.path(f"index/{name}.parquet"))))
+            index = _read_index(artifact, f"index/{name}.parquet")
             n = index["n_tokens"].to_numpy().astype(np.int64)
             if n.sum() != len(data):
                 raise ArtifactError(
                     f"{len(data)} tokens on disk, {n.sum()} in the index", where=artifact.path(f"tokens/{name}.bin"),
-                    remedy="remove the artifact's folder and run the recipe again",
+                    remedy=REMEDY,
                 )  # fmt: skip
             shards.append(data)
             lengths.append(n)
@@ -107,17 +109,25 @@ class TokenStore:
         return self.shards[shard][begin:end]
 
 
+def _read_index(artifact: Artifact, name: str) -> pa.Table:
+    try:
+        return pq.read_table(pa.BufferReader(read_bytes(artifact.path(name))), schema=TOKEN_INDEX)
+    except (InputError, pa.ArrowException) as error:
+        raise ArtifactError(f"the index cannot be read ({type(error).__name__})", where=artifact.path(name), remedy=REMEDY) from error
+
+
 def _map_shard(artifact: Artifact, name: str) -> npt.NDArray[np.uint32]:
     entry = next(e for e in artifact.files("tokens/") if e.name == name)
-    if entry.size_bytes == 0:
+    path = artifact.path(name)
+    if artifact.folder.is_local:
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+    else:
+        body = read_bytes(path)
+        size = len(body)
+    if size != entry.size_bytes:
+        raise ArtifactError(f"{size} bytes on disk, {entry.size_bytes} in the manifest", where=path, remedy=REMEDY)
+    if size == 0:  # an empty file cannot be mapped
         return np.zeros(0, TOKEN_DTYPE)
     if artifact.folder.is_local:
-        data: npt.NDArray[np.uint32] = np.memmap(artifact.path(name), dtype=TOKEN_DTYPE, mode="r")
-    else:
-        data = np.frombuffer(read_bytes(artifact.path(name)), dtype=TOKEN_DTYPE)
-    if data.nbytes != entry.size_bytes:
-        raise ArtifactError(
-            f"{data.nbytes} bytes on disk, {entry.size_bytes} in the manifest", where=artifact.path(name),
-            remedy="remove the artifact's folder and run the recipe again",
-        )  # fmt: skip
-    return data
+        return np.memmap(path, dtype=TOKEN_DTYPE, mode="r")
+    return np.frombuffer(body, dtype=TOKEN_DTYPE)

@@ -70,7 +70,7 @@ def quote(item: Item) -> str:
 
 
 def open_questions(topic: str, seed: int, n_items: int) -> Iterator[dict[str, str]]:
-    """Open questions with a reference sentence: {"id", "question", "reference"}."""
+    """Open questions with the words a right answer contains: {"id", "question", "reference"}."""
     world = facts(topic)
     order = Permutation(len(world), seed, "open", topic)
     for at in range(min(n_items, len(world))):
@@ -79,7 +79,7 @@ def open_questions(topic: str, seed: int, n_items: int) -> Iterator[dict[str, st
         yield {
             "id": f"open-{topic}-{at:04d}",
             "question": draw.pick(fact.open),
-            "reference": draw.pick(fact.statements),
+            "reference": fact.answer,
         }
 
 

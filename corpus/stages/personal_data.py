@@ -238,7 +238,7 @@ def _is_national(parts: list[str], head: str, named: bool) -> bool:
         and not plain
         and not regular
         and 8 <= len(digits) <= 13
-        and local[0] != "0"
+        and (local[0] != "0" or area.startswith(("015", "016", "017")))  # behind a mobile prefix any digit may come
         and min(map(len, parts[1:-1]), default=2) > 1
     )
 

@@ -1,15 +1,20 @@
-"""A fastText classifier's probability of one label, as a column. It drops nothing: selection reads the column."""
+"""A fastText classifier's probability of one label, as a column that selection reads.
+
+With ``min`` it also drops what is below, early, so that a rare topic's other pages cost neither later stages nor disk; a share of
+those, drawn by id, may stay as general text.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from corpus.stage import Apply, Outcome, Resources, Stage
+from corpus.draw import unit_interval
+from corpus.stage import KEEP, Apply, Outcome, Resources, Stage
 from corpus.stages.fasttext_model import LABEL_PREFIX, Model, load_model
 from corpus.stages.fasttext_text import classifier_text
 from store.errors import RecipeError
@@ -19,7 +24,9 @@ CLASSIFIER_RESOURCE = "classifier"
 
 
 class Score(Stage):
-    """Write the probability that a page bears ``label``."""
+    """Write the probability that a page bears ``label``; with ``min``, drop the pages below."""
+
+    reasons: ClassVar[tuple[str, ...]] = ("below_min",)
 
     stage: Literal["score"] = Field(default="score", description="Name of the stage.")
     model: Annotated[str | None, ByContent] = Field(
@@ -27,6 +34,8 @@ class Score(Stage):
     )
     label: str = Field(default="medical", min_length=1, description="The label whose probability is wanted, without prefix.")
     column: str = Field(default="score_medical", min_length=1, description="Column the probability is written to.")
+    min: float | None = Field(default=None, ge=0, le=1, description="Drop pages scored lower, here and now; null drops nothing.")
+    keep_below: float = Field(default=0.0, ge=0, le=1, description="Share of the pages below min that stay, drawn by id (replay).")
     max_chars: int = Field(default=4000, ge=1, description="Characters of the page's head the classifier sees.")
 
     @property
@@ -51,9 +60,19 @@ class Score(Stage):
 
         def apply(batch: pa.RecordBatch) -> Outcome:
             lines = classifier_text(batch.column("text"), self.max_chars)
-            return Outcome(columns={self.column: pa.array(label_scores(model, lines, wanted, len(labels)))})
+            scores = label_scores(model, lines, wanted, len(labels))
+            return self._judge(batch, scores)
 
         return apply
+
+    def _judge(self, batch: pa.RecordBatch, scores: npt.NDArray[np.float32]) -> Outcome:
+        columns = {self.column: pa.array(scores)}
+        if self.min is None:
+            return Outcome(columns=columns)
+        low = scores < self.min
+        if self.keep_below > 0:
+            low &= unit_interval(batch.column("id"), batch.column("doc_key"), "keep_below") >= self.keep_below
+        return Outcome(columns=columns, verdict=np.where(low, 0, KEEP).astype(np.int16), value=scores.astype(np.float64))
 
 
 def label_scores(model: Model, lines: list[str], wanted: str, n_labels: int) -> npt.NDArray[np.float32]:

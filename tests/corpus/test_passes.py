@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.passes import DocumentsWorker, Ledger, merge_histograms, unit_interval
+from corpus.draw import unit_interval
+from corpus.passes import DocumentsWorker, Ledger, merge_histograms
 from corpus.source import FileSource, list_units
 from corpus.stage import KEEP, Outcome, Stage
 from store.artifact import Draft, Identity

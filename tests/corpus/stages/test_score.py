@@ -51,3 +51,22 @@ def test_text_form() -> None:
     column = pa.array(["ÄRZTE\r\n\nund\tPflege\x00", "", "abcdef"], pa.large_string())
     assert classifier_text(column, 4) == ["ärzt", "", "abcd"]
     assert classifier_text(column, 100)[0] == "ärzte und pflege "
+
+
+def test_with_min_pages_below_go_and_a_share_of_them_stays_by_id(tmp_path):
+    lines = ["__label__medical arzt patient klinik", "__label__other fluss berg wald"] * 50
+    (tmp_path / "train.txt").write_text("\n".join(lines), encoding="utf-8")
+    model = fasttext.train_supervised(str(tmp_path / "train.txt"), thread=1, seed=1, epoch=30, minCount=1, verbose=0, dim=4)
+    model.save_model(str(tmp_path / "model.bin"))
+    texts = ["arzt klinik patient", "fluss wald berg"] * 1000
+    columns = {"text": pa.array(texts, pa.large_string()), "id": [f"i{i}" for i in range(2000)], "doc_key": range(2000)}
+    batch = pa.RecordBatch.from_pydict(columns)
+
+    def dropped(**fields):
+        outcome = Score(model=str(tmp_path / "model.bin"), **fields).open({})(batch)
+        return None if outcome.verdict is None else outcome.verdict == 0
+
+    assert dropped() is None
+    assert (dropped(min=0.5) == ([False, True] * 1000)).all()
+    some = dropped(min=0.5, keep_below=0.1)
+    assert not some[::2].any() and 850 < some[1::2].sum() < 950

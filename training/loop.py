@@ -1,0 +1,282 @@
+"""The training loop: pack plan, token stores and a model in, a Hugging Face folder out.
+
+What is guaranteed about bytes: the same parameters, plan, stores and model give the same files in ``out_dir`` on the same kind of CPU
+(or GPU) with the same library versions and the same number of processes, after any number of interruptions. Threads per process are a
+parameter (cpu_threads), so the machine's core count does not matter. Another number of processes sees the same rows in the same steps
+and the same loss weights, but sums gradients in another order: equal up to rounding, not to the byte.
+
+One step: the global batch of rows_per_step rows is cut into micro-batches, dealt to the processes in turn; the loss is the sum of nats
+over the batch divided by the number of its targets (not a mean of means), which is known from the plan without communication.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from store.artifact import Artifact
+from store.errors import StepError
+from store.fingerprint import canonical_json, sha256_hex
+from store.models import MODEL
+from store.params import Json
+from store.plan import PackPlan
+from store.tokens import TokenStore
+from training.export import export
+from training.heldout import HeldOut, Score, tensors
+from training.log import HELDOUT, METRICS, TIMING, RunLog
+from training.model import PackedLM, build_model, find_model
+from training.optimizer import build_optimizer, learning_rate
+from training.order import RowOrder
+from training.parallel import Gang, reproducible, total_norm
+from training.params import ModelInit, TrainParams
+from training.rows import RowReader
+from training.state import Checkpoints, run_fingerprint
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[dict[str, Json]], None]
+
+
+def train(
+    params: TrainParams,
+    init: ModelInit,
+    plan: PackPlan,
+    stores: Sequence[TokenStore],
+    out_dir: str,
+    state_dir: str,
+    heldout: Mapping[str, TokenStore] | None = None,
+    *,
+    tokenizer: str | None = None,
+    report: Report | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, Json]:
+    """Train, or go on where ``state_dir`` says an earlier call stopped. Every process of the gang calls it with the same arguments.
+
+    Args:
+        stores: in the plan's source order.
+        out_dir: gets model/, metrics.jsonl and heldout.jsonl. Local, or shared by the gang's machines.
+        state_dir: gets checkpoints and timing.jsonl. Local, or shared by the gang's machines.
+        heldout: stores whose bits per byte are measured at start, every eval_every_steps and at the end.
+        tokenizer: folder whose tokenizer is exported with the model; None takes that of the model the run starts from.
+        report: called on every process at the same steps (evaluations, checkpoints, the end) with the latest figures.
+        should_stop: asked before every step, beside SIGTERM; True saves a checkpoint and returns.
+
+    Returns:
+        status ("finished" or "stopped"), n_steps, n_rows, n_tokens, n_targets, final_loss, n_parameters, n_processes, and ``heldout``:
+        {name: {"start": score, "end": score}}. Deterministic.
+
+    Raises:
+        InputError, ArtifactError, ResourceError: the inputs do not fit together, or the machine lacks something.
+        StepError: the loss is not a number.
+    """
+    gang = Gang.join(params)
+    with reproducible(gang.device, params.cpu_threads), StopSignal(should_stop) as stop:
+        run = _Run.prepare(params, init, plan, stores, dict(heldout or {}), out_dir, state_dir, gang)
+        return run.go(report or (lambda _: None), stop, tokenizer)
+
+
+class StopSignal:
+    """SIGTERM, and whatever else the caller watches. Only a process's main thread may catch signals; elsewhere the caller's is all."""
+
+    def __init__(self, also: Callable[[], bool] | None) -> None:
+        self._also, self._asked = also, threading.Event()
+        self._before: object = None
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type]
+
+    def __call__(self) -> bool:
+        return self._asked.is_set() or (self._also is not None and self._also())
+
+
+@dataclass
+class _Run:
+    params: TrainParams
+    gang: Gang
+    folder: str | None
+    wrapped: nn.Module
+    optimizer: torch.optim.Optimizer
+    reader: RowReader
+    order: RowOrder
+    heldout: list[HeldOut]
+    checkpoints: Checkpoints
+    out_dir: str
+    logs: dict[str, RunLog]
+    n_parameters: int
+    vocab_size: int
+    read_s: float = 0.0
+    last: dict[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def prepare(
+        cls, params: TrainParams, init: ModelInit, plan: PackPlan, stores: Sequence[TokenStore], heldout: dict[str, TokenStore],
+        out_dir: str, state_dir: str, gang: Gang,
+    ) -> _Run:  # fmt: skip
+        if params.verify_tokens and gang.leads:
+            verify([s.artifact for s in stores])
+        folder = find_model(init)
+        vocab = max(s.summary("vocab_size") for s in stores)
+        model = build_model(init, folder=folder, seq_len=plan.seq_len, vocab_size=vocab, eos_id=stores[0].summary("eos_id"),
+                            attention=params.attn_implementation)  # fmt: skip
+        n_parameters = sum(p.numel() for p in model.parameters())
+        if params.gradient_checkpointing:
+            _recompute(model)
+        model.train()
+        rows = int(model.config.vocab_size)
+        wrapped = gang.spread(PackedLM(model, torch.bfloat16 if params.precision == "bf16" else torch.float32))
+        for path in (out_dir, state_dir):
+            os.makedirs(path, exist_ok=True)
+        places = {METRICS: out_dir, HELDOUT: out_dir, TIMING: state_dir}
+        return cls(
+            params, gang, folder, wrapped, build_optimizer(params, wrapped, sharded=gang.sharded and gang.size > 1),
+            RowReader(plan, stores, rows),
+            RowOrder.plan(plan.n_rows, params.rows_per_step, epochs=params.epochs, max_steps=params.max_steps, seed=params.seed),
+            [HeldOut(n, s, seq_len=plan.seq_len, max_rows=params.eval_rows, vocab_size=rows) for n, s in sorted(heldout.items())],
+            Checkpoints(state_dir, run_fingerprint(params, init, folder, plan, stores, heldout), params.keep_checkpoints),
+            out_dir, {n: RunLog(os.path.join(d, n), gang.leads) for n, d in places.items()}, n_parameters, rows,
+        )  # fmt: skip
+
+    def go(self, report: Report, stop: Callable[[], bool], tokenizer: str | None) -> dict[str, Json]:
+        first = self.checkpoints.load_latest(self.wrapped, self.optimizer, self.gang)
+        if first:
+            log.info("resuming after step %d of %d", first, self.order.n_steps)
+        for name, file in self.logs.items():
+            if name != TIMING:
+                file.cut(first if first else -1)
+        self.gang.wait()
+        if first == 0:
+            self._evaluate(0, report)
+        for step in range(first, self.order.n_steps):
+            if self.gang.any(stop()):
+                self.checkpoints.save(step, self.wrapped, self.optimizer, self.gang)
+                log.info("stopped after step %d of %d; the checkpoint is saved", step, self.order.n_steps)
+                return self._summary("stopped", step)
+            self._step(step)
+            self._pause(step + 1, report)
+        export(self.wrapped, self.gang, os.path.join(self.out_dir, MODEL), dtype=getattr(torch, self.params.save_dtype),
+               tokenizer=tokenizer or _own_tokenizer(self.folder), source=self.folder)  # fmt: skip
+        return self._summary("finished", self.order.n_steps)
+
+    def _step(self, step: int) -> None:
+        began, params = time.perf_counter(), self.params
+        torch.manual_seed(_mix(params.seed, step, self.gang.rank))  # dropout, if the model has any, must not depend on history
+        rows = self.order.rows(step)
+        n_targets = self.reader.n_targets(rows)
+        nats, read_s = self._backward(rows, n_targets)
+        rate = learning_rate(params, step, self.order.n_steps)
+        norm = self._update(rate)
+        loss = float(self.gang.sum(np.array([float(nats)]))[0]) / max(1, n_targets)
+        if not math.isfinite(loss):
+            raise StepError(f"the loss of step {step + 1} is {loss}", where="training", remedy="lower learning_rate, or train in fp32")
+        n_tokens = int(len(rows) * self.reader.plan.seq_len)
+        self.last = {"step": step + 1, "loss": loss, "lr": rate, "grad_norm": norm, "n_rows": len(rows), "n_targets": n_targets}
+        self.logs[METRICS].write(self.last)
+        took = time.perf_counter() - began
+        self.logs[TIMING].write({"step": step + 1, "elapsed_s": took, "tokens_per_s": n_tokens / took, "read_s": read_s})
+
+    def _backward(self, rows: np.ndarray, n_targets: int) -> tuple[torch.Tensor, float]:
+        """Gradients of the whole global batch; returns this process's sum of nats and the seconds spent reading rows."""
+        size, gang = self.params.micro_batch_rows, self.gang
+        n_rounds = -(-len(rows) // (size * gang.size))
+        nats, read_s = torch.zeros((), dtype=torch.float64, device=gang.device), 0.0
+        for i in range(n_rounds):
+            began = time.perf_counter()
+            first = (i * gang.size + gang.rank) * size
+            mine = rows[first : first + size]
+            # With several processes all must run equally often and alike: a process without rows takes empty ones, of loss zero.
+            micro = self.reader.read(mine, pad_to=size if gang.size > 1 else None)
+            read_s += time.perf_counter() - began
+            with gang.last_backward(self.wrapped, last=i == n_rounds - 1):
+                loss = self.wrapped(*tensors(micro, gang.device))
+                # Processes' gradients are averaged, hence the factor.
+                (loss * (gang.size / max(1, n_targets))).backward()
+            nats += loss.detach().double()
+        return nats, read_s
+
+    def _update(self, rate: float) -> float:
+        """Clip and step; returns the gradient norm before clipping."""
+        parameters = [p for p in self.wrapped.parameters() if p.requires_grad]
+        norm = total_norm(parameters)
+        if self.params.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.params.clip_norm, norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def _pause(self, done: int, report: Report) -> None:
+        """What falls due after ``done`` steps: evaluation, checkpoint. Evaluated first, so that a checkpoint's log is complete."""
+        final = done == self.order.n_steps
+        evaluated = final or _due(done, self.params.eval_every_steps)
+        if evaluated:
+            self._evaluate(done, report)
+        if not final and _due(done, self.params.save_every_steps):
+            self.checkpoints.save(done, self.wrapped, self.optimizer, self.gang)
+            if not evaluated:
+                report({**self.last, "n_steps": self.order.n_steps})
+
+    def _evaluate(self, done: int, report: Report) -> None:
+        figures: dict[str, Json] = {**self.last, "step": done, "n_steps": self.order.n_steps}
+        for held in self.heldout:
+            score: Score = held.score(self.wrapped, self.gang, self.params.micro_batch_rows)
+            self.logs[HELDOUT].write({"step": done, "name": held.name, **score.as_json()})
+            figures[f"heldout/{held.name}"] = score.bits_per_byte
+        report(figures)
+
+    def _summary(self, status: str, done: int) -> dict[str, Json]:
+        self.gang.wait()
+        metrics, scores = self.logs[METRICS].lines(), self.logs[HELDOUT].lines()
+        held: dict[str, Json] = {}
+        for name in (h.name for h in self.heldout):
+            mine = [{k: v for k, v in line.items() if k != "name"} for line in scores if line["name"] == name]
+            held[name] = {"start": mine[0], "end": mine[-1]}  # type: ignore[dict-item]
+        places = [self.order.rows(s) for s in range(done)]
+        n_rows = sum(len(p) for p in places)
+        return {
+            "status": status, "n_steps": done, "n_rows": n_rows, "n_tokens": n_rows * self.reader.plan.seq_len,
+            "n_targets": sum(self.reader.n_targets(p) for p in places), "final_loss": metrics[-1]["loss"] if metrics else None,
+            "n_parameters": self.n_parameters, "n_processes": self.gang.size, "heldout": held,
+        }  # type: ignore[dict-item]  # fmt: skip
+
+
+def verify(artifacts: Sequence[Artifact]) -> None:
+    """Compare every file with its manifest; ArtifactError names the first that differs."""
+    for artifact in artifacts:
+        artifact.verify()
+
+
+def _recompute(model: PreTrainedModel) -> None:
+    """Activation checkpointing under the name of the transformers version at hand (renamed in 5.23)."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def _own_tokenizer(folder: str | None) -> str | None:
+    return folder if folder is not None and os.path.isfile(os.path.join(folder, "tokenizer_config.json")) else None
+
+
+def _due(done: int, every: int | None) -> bool:
+    return every is not None and done % every == 0
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    """A seed for torch from three numbers."""
+    return int(sha256_hex(canonical_json([seed, step, rank]))[:15], 16)

@@ -1,0 +1,178 @@
+"""The model: loading it safely, or building it from random weights, and running it on packed rows with documents kept apart.
+
+    B rows, T positions, D hidden size, V vocabulary
+
+Two ways to keep documents apart, both exact:
+
+* ``sdpa``: an explicit boolean mask [B, 1, T, T], causal and block-diagonal over pieces. (The ``eager`` attention of transformers adds
+  a boolean mask as numbers and is silently wrong; flex_attention has no backward pass on CPU.)
+* ``flash_attention_2``: rows are laid end to end and transformers derives the boundaries from position ids that restart. It does so
+  only with ``attention_mask=None`` and ``use_cache=False``; otherwise documents would leak into each other without a word.
+
+Weights are safetensors, code from model repositories is never run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as bars
+
+from store.errors import InputError
+from store.models import ModelFolder
+from training.loss import linear_cross_entropy, linear_nats, nats_of_logits
+from training.params import ModelInit
+
+# Architectures whose logits are exactly lm_head(last hidden state), so that the head and the loss can be fused.
+LINEAR_HEAD = frozenset({"llama", "mistral", "olmo2", "qwen2", "qwen3", "smollm3"})
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
+
+
+def find_model(init: ModelInit) -> str | None:
+    """Local folder of the model to start from (fetched from the hub if ``from`` is no folder); None for random weights."""
+    if init.from_ is None:
+        return None
+    if os.path.isdir(init.from_):
+        return ModelFolder.open(init.from_).path
+    if os.path.isabs(init.from_) or init.from_.startswith("."):
+        raise InputError("no such model folder", where=init.from_, remedy="check init.from in the recipe")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return ModelFolder.open(snapshot_download(init.from_, revision=init.revision, allow_patterns=HUB_FILES)).path
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"cannot get this model from the hub ({type(error).__name__})",
+            where=init.from_,
+            expected="a folder, or a hub name such as Qwen/Qwen2.5-7B-Instruct",
+            remedy="on a machine without internet, copy the model folder there and give its path",
+        ) from error
+
+
+def build_model(init: ModelInit, *, folder: str | None, seq_len: int, vocab_size: int, eos_id: int, attention: str) -> PreTrainedModel:
+    """The model in float32, checked for ``seq_len`` and attention windows.
+
+    Args:
+        folder: of find_model; None makes random weights from init.seed (the same on every machine and process).
+        vocab_size, eos_id: of the token stores; used only for random weights.
+    """
+    model = _random(init, seq_len, vocab_size, eos_id, attention) if folder is None else _load(folder, attention)
+    _check_window(model.config, seq_len, folder or "model from random weights")
+    return model
+
+
+def _random(init: ModelInit, seq_len: int, vocab_size: int, eos_id: int, attention: str) -> PreTrainedModel:
+    if init.vocab_size is not None and init.vocab_size < vocab_size:
+        raise InputError(f"vocab_size {init.vocab_size} is less than the tokenizer's {vocab_size}", where="train.init.vocab_size")
+    extra = {"use_sliding_window": False} if init.model_type == "qwen2" else {}
+    if init.model_type == "mistral":
+        extra = {"sliding_window": None}  # type: ignore[dict-item]
+    sizes: dict[str, Any] = {
+        "vocab_size": init.vocab_size or vocab_size, "hidden_size": init.hidden_size, "num_hidden_layers": init.n_layers,
+        "num_attention_heads": init.n_heads, "num_key_value_heads": init.n_kv_heads or init.n_heads,
+        "intermediate_size": init.intermediate_size, "tie_word_embeddings": init.tie_word_embeddings,
+        "max_position_embeddings": init.max_position_embeddings or seq_len, "initializer_range": init.initializer_range,
+        "rope_parameters": {"rope_type": "default", "rope_theta": init.rope_theta},
+        "bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": None,
+    }  # fmt: skip
+    if init.model_type != "qwen2":
+        sizes["head_dim"] = init.hidden_size // init.n_heads
+    config = AutoConfig.for_model(init.model_type, **{**sizes, **extra, **init.config})
+    with torch.random.fork_rng():
+        torch.manual_seed(init.seed)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+
+
+def _load(folder: str, attention: str) -> PreTrainedModel:
+    try:
+        with without_bars():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, attn_implementation=attention,
+                local_files_only=True, output_loading_info=True,
+            )  # fmt: skip
+    except (ImportError, ValueError, KeyError) as error:
+        raise InputError(f"transformers cannot load this model ({error})", where=folder) from error
+    if info["missing_keys"] or info["mismatched_keys"]:
+        names = sorted(str(k) for k in [*info["missing_keys"], *info["mismatched_keys"]])
+        raise InputError(
+            f"{len(names)} tensors are missing or of another shape ({', '.join(names[:3])})",
+            where=folder,
+            remedy="they would have been drawn at random: give a complete model folder",
+        )
+    return model
+
+
+def _check_window(config: Any, seq_len: int, where: str) -> None:
+    longest, window = getattr(config, "max_position_embeddings", None), getattr(config, "sliding_window", None)
+    if longest is not None and longest < seq_len:
+        raise InputError(f"the model's context is {longest} tokens, the plan's rows have {seq_len}", where=where,
+                         remedy="pack with a smaller seq_len")  # fmt: skip
+    if window is not None and window < seq_len and getattr(config, "use_sliding_window", True):
+        raise InputError(f"the model attends through a sliding window of {window}, less than the plan's rows of {seq_len}", where=where,
+                         expected="full attention within a row", remedy=f"pack with seq_len at most {window}")  # fmt: skip
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Silence transformers' progress bars, and restore what was set."""
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+def block_mask(piece_BT: Tensor) -> Tensor:
+    """Boolean [B, 1, T, T]: True where a query may look, i.e. backwards within its own piece."""
+    T = piece_BT.shape[1]
+    causal_TT = torch.ones(T, T, dtype=torch.bool, device=piece_BT.device).tril_()
+    piece_BT = piece_BT.to(torch.int32)
+    return ((piece_BT[:, :, None] == piece_BT[:, None, :]) & causal_TT)[:, None]
+
+
+class PackedLM(nn.Module):
+    """A causal language model on packed rows. ``forward`` gives the summed loss; ``nats`` (mode ``each``) the loss of each position.
+
+    The head runs inside this module's forward, so that wrapping it whole (DDP, FSDP) keeps the head's weight gathered where it is used.
+    """
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        head = model.get_output_embeddings()
+        self.fused = model.config.model_type in LINEAR_HEAD and isinstance(head, nn.Linear) and head.bias is None
+        self.flash = model.config._attn_implementation != "sdpa"
+
+    def forward(self, input_ids_BT: Tensor, position_ids_BT: Tensor, piece_BT: Tensor, labels_BT: Tensor, each: bool = False) -> Tensor:
+        """Float32: the scalar sum of nats over targets, or with ``each`` the nats [B, T] (0 where there is no target)."""
+        labels_N = labels_BT.reshape(-1)
+        with torch.autocast(input_ids_BT.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            if not self.fused:
+                nats_N = nats_of_logits(self.logits(input_ids_BT, position_ids_BT, piece_BT).flatten(0, 1), labels_N)
+                return nats_N.view_as(labels_BT) if each else nats_N.sum()
+            decoder, weight_VD = self.model.get_decoder(), self.model.get_output_embeddings().weight
+            hidden_BTD = decoder(**self._inputs(input_ids_BT, position_ids_BT, piece_BT)).last_hidden_state
+            hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
+        if each:
+            return linear_nats(hidden_ND, weight_VD, labels_N, self.dtype).view_as(labels_BT)
+        return linear_cross_entropy(hidden_ND, weight_VD, labels_N, self.dtype)
+
+    def logits(self, input_ids_BT: Tensor, position_ids_BT: Tensor, piece_BT: Tensor) -> Tensor:
+        """[B, T, V] logits of packed rows."""
+        out: Tensor = self.model(**self._inputs(input_ids_BT, position_ids_BT, piece_BT)).logits
+        return out.reshape(*input_ids_BT.shape, -1)
+
+    def _inputs(self, input_ids_BT: Tensor, position_ids_BT: Tensor, piece_BT: Tensor) -> dict[str, Any]:
+        if self.flash:  # boundaries are found in position ids for a batch of one only
+            return {"input_ids": input_ids_BT.view(1, -1), "position_ids": position_ids_BT.view(1, -1), "attention_mask": None,
+                    "use_cache": False}  # fmt: skip
+        return {"input_ids": input_ids_BT, "position_ids": position_ids_BT, "attention_mask": block_mask(piece_BT), "use_cache": False}

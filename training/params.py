@@ -1,0 +1,103 @@
+"""Parameters of continual pre-training: the model a run starts from and how it is trained.
+
+Everything here bears identity except the fields marked Execution. The sequence length is not here: it is the pack plan's. Micro-batch
+size, precision and CPU thread count are identity, because floating-point sums depend on how they are cut. The number of processes is
+not a parameter at all; what it does to the bytes is said in training/loop.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from store.params import Execution, Params
+
+Precision = Literal["fp32", "bf16"]
+Dtype = Literal["float32", "bfloat16"]
+
+
+class ModelInit(Params):
+    """The model a run starts from: an existing one (``from``), or an architecture with random weights (``model_type`` and sizes)."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        description="Folder of a transformers model with safetensors weights, or its name on the hub; None starts from random weights.",
+    )
+    revision: str | None = Field(default=None, description="Commit or tag of the hub model; pin it for reproducible runs.")
+    model_type: Literal["qwen2", "llama", "mistral"] = Field(
+        default="qwen2", description="Architecture of a model from random weights."
+    )
+    vocab_size: int | None = Field(default=None, ge=2, description="Rows of the embedding; None takes the token store's vocabulary.")
+    hidden_size: int = Field(default=128, ge=8, description="Width of the residual stream.")
+    n_layers: int = Field(default=4, ge=1, description="Decoder layers.")
+    n_heads: int = Field(default=4, ge=1, description="Attention heads.")
+    n_kv_heads: int | None = Field(default=None, ge=1, description="Key/value heads (grouped-query attention); None means n_heads.")
+    intermediate_size: int = Field(default=384, ge=8, description="Width of the gated MLP.")
+    tie_word_embeddings: bool = Field(default=True, description="Output head shares the embedding matrix.")
+    max_position_embeddings: int | None = Field(default=None, ge=1, description="Longest context; None means the plan's seq_len.")
+    rope_theta: float = Field(default=10_000.0, gt=0, description="Base of the rotary position embedding.")
+    initializer_range: float = Field(default=0.02, gt=0, description="Standard deviation of random weights.")
+    config: dict[str, int | float | bool | str | None] = Field(
+        default_factory=dict, description="Further keys of the transformers config of a model from random weights."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the random weights.")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ModelInit:
+        if self.from_ is None:
+            if self.hidden_size % (2 * self.n_heads):
+                raise ValueError(f"hidden_size {self.hidden_size} must be an even multiple of n_heads {self.n_heads}")
+            if self.n_heads % (self.n_kv_heads or self.n_heads):
+                raise ValueError(f"n_heads {self.n_heads} must be a multiple of n_kv_heads {self.n_kv_heads}")
+        return self
+
+
+class TrainParams(Params):
+    """How a model is trained on a pack plan. Defaults suit continual pre-training of an instruct model (Llama3-German-8B, Meditron)."""
+
+    learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate.")
+    min_lr_ratio: float = Field(default=0.1, ge=0, le=1, description="Final learning rate as a share of the peak (cosine decay).")
+    warmup_ratio: float = Field(default=0.01, ge=0, lt=1, description="Share of the steps with linear warm-up.")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW decay of matrices; norms, biases and embeddings have none.")
+    betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW moment decays.")
+    eps: float = Field(default=1e-8, gt=0, description="AdamW epsilon.")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Global gradient norm is clipped to this; None is off.")
+    rows_per_step: int = Field(default=32, ge=1, description="Global batch: rows of seq_len tokens per optimizer step.")
+    micro_batch_rows: int = Field(
+        default=8, ge=1, description="Rows per forward pass on one process; changes rounding, so it is identity."
+    )
+    epochs: float = Field(
+        default=1.0, gt=0, description="Passes over the plan; the last step may hold fewer rows. Ignored with max_steps."
+    )
+    max_steps: int | None = Field(default=None, ge=1, description="Optimizer steps, whatever the size of the plan; None means epochs.")
+    precision: Precision = Field(default="bf16", description="Arithmetic of the forward pass; weights and optimizer are always fp32.")
+    save_dtype: Dtype = Field(default="bfloat16", description="Data type of the exported weights.")
+    attn_implementation: Literal["sdpa", "flash_attention_2"] = Field(
+        default="sdpa", description="sdpa builds a block mask (any device); flash_attention_2 needs CUDA and the flash-attn package."
+    )
+    gradient_checkpointing: bool = Field(default=False, description="Recompute activations in the backward pass to save memory.")
+    seed: int = Field(default=0, ge=0, description="Seed of the row order and of dropout, if the model has any.")
+    eval_every_steps: int | None = Field(
+        default=None, ge=1, description="Held-out evaluation interval; None means at start and end only."
+    )
+    eval_rows: int = Field(default=256, ge=1, description="At most this many rows of each held-out store are evaluated.")
+    cpu_threads: int = Field(
+        default=2,
+        ge=1,
+        description="Threads per process on a CPU. Sums over threads round differently, so it is identity; ignored on CUDA.",
+    )
+    sharding: Annotated[Literal["none", "full"], Execution] = Field(
+        default="none", description="none replicates the model (DDP); full shards weights, gradients and optimizer (FSDP2)."
+    )
+    save_every_steps: Annotated[int | None, Execution] = Field(
+        default=None, ge=1, description="Checkpoint interval; None saves at a stop only."
+    )
+    keep_checkpoints: Annotated[int, Execution] = Field(default=2, ge=1, description="Complete checkpoints kept while training.")
+    verify_tokens: Annotated[bool, Execution] = Field(
+        default=True, description="Compare the token shards' sha256 with their manifest first."
+    )
+    max_failures: Annotated[int, Execution] = Field(default=3, ge=0, description="Restarts of a crashed gang before the step fails.")
