@@ -119,9 +119,9 @@ def _connect(head: Head, working_dir: str | None) -> Session:
 def _start_local(n_cpus: int | None, dashboard: bool) -> Session:
     with contextlib.ExitStack() as stack:
         temp = stack.enter_context(_temp_dir())
-        mark = stack.enter_context(guarded(temp))
+        stack.enter_context(guarded(temp))
         token = secrets.token_hex(32)
-        env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PYTHONPATH": _python_path(), **LOOPBACK_ENV, **mark}
+        env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PYTHONPATH": _python_path(), **LOOPBACK_ENV}
         stack.enter_context(_environment(env))
         stack.callback(ray.shutdown)
         size, in_files = _object_store()

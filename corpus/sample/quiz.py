@@ -92,7 +92,7 @@ def _exchange(fact: Fact, draw: Draw) -> list[dict[str, str]]:
         question = f"{draw.pick(fact.questions)} Zur Wahl stehen: {', '.join(choices)}."
         answer = f"{fact.answer}."
     elif draw.chance(0.2):
-        question = f"Frage: {draw.pick(fact.questions)}\nAntwort:"
+        question = f"Frage: {draw.pick(fact.questions)} Antwort:"
         answer = f"{fact.answer}."
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 

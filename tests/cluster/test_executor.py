@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray import cloudpickle
 
-from cluster.actor import THREAD_VARIABLES
-from cluster.executor import RayExecutor, _places
+from cluster.actor import THREAD_VARIABLES, Failure
+from cluster.executor import RayExecutor, _places, _Run
 from cluster.session import open_session
 from store.artifact import Draft, Identity, Receipt
 from store.errors import InputError, ResourceError, StepError
@@ -82,7 +82,7 @@ def attempts(tmp_path, key):
 
 
 def test_same_manifest_as_the_serial_executor_for_any_number_of_workers(tmp_path):
-    tasks = [Task(f"{i:03}", {"i": i, "sleep_s": 0.02 * (i % 3 == 0)}, size=i + 1) for i in range(20)]
+    tasks = [Task(f"{i:03}", {"i": i, "sleep_s": 0.02 * (i % 3 == 0)}, size=i + 1) for i in range(12)]
     manifests = set()
     for name, executor in {
         "serial": SerialExecutor(), "one": RayExecutor(max_workers=1), "two": RayExecutor(), "backwards": RayExecutor(),
@@ -129,7 +129,7 @@ def test_a_task_that_keeps_failing_ends_the_step_by_name_and_finished_work_is_ke
     tasks = [
         Task("bad", {"raises": 99, "sleep_s": 1.5}),
         Task("slow", {"sleep_s": 0.3}),
-        *(Task(f"later{i}", {"sleep_s": 0.5}) for i in range(40)),
+        *(Task(f"later{i}", {"sleep_s": 0.3}) for i in range(40)),
     ]
     job = make_job(tmp_path, tasks)
     with pytest.raises(StepError, match=r"step step: task bad failed 2 times: OSError: a cable came loose\. \d+ of 42 tasks are done"):
@@ -150,12 +150,14 @@ def test_a_wrong_input_is_not_retried_and_running_tasks_finish(tmp_path):
     assert all(job.draft.receipt(p.name) is not None for p in (tmp_path / "log").iterdir() if p.name != "bad")
 
 
-def test_at_most_five_failed_tasks_are_named(tmp_path):
-    job = make_job(tmp_path, [Task(f"t{i}", {"bad_input": True, "sleep_s": 0.5}) for i in range(8)], n_cpus=0.25)
-    with pytest.raises(StepError) as e:
-        RayExecutor().map(job)
-    n_failed = 5 + int(str(e.value).partition("; and ")[2].split()[0]) if "; and " in str(e.value) else str(e.value).count("task t")
-    assert 1 <= n_failed <= 8 and str(e.value).count("task t") <= 5
+def test_at_most_five_failed_tasks_are_named_in_task_order(tmp_path):
+    run = _Run(RayExecutor(), make_job(tmp_path, [Task(f"t{i}", {}) for i in range(9)]), {})
+    for i in (7, 3, 5, 1, 0, 2, 8):
+        run._attempt_failed(Task(f"t{i}", {}), Failure("it broke.", "", InputError("it broke")))
+    assert str(run._step_error()) == (
+        "step step: " + "; ".join(f"task t{i} failed: it broke" for i in (0, 1, 2, 3, 5)) + "; and 2 more. "
+        "0 of 9 tasks are done and kept: run again when the cause is removed."
+    )
 
 
 def test_a_worker_that_cannot_be_built_fails_with_its_own_words(tmp_path):
@@ -203,7 +205,6 @@ def test_workers_see_their_share_of_threads_and_the_drivers_folder(tmp_path, cap
 def test_number_of_workers(tmp_path):
     assert len({s["pid"] for s in look(tmp_path / "a", 8, n_cpus=1)}) == 2
     assert len({s["pid"] for s in look(tmp_path / "b", 4, n_cpus=1, max_workers=1)}) == 1
-    assert 2 < len({s["pid"] for s in look(tmp_path / "c", 12, n_cpus=0.5)}) <= 4
 
 
 def test_no_room_is_said_and_then_given_up(tmp_path, caplog):
@@ -270,7 +271,7 @@ def main():
         print(session.temp_dir, flush=True)
         def watch(now):
             print(f"done {now.done} resumed {now.resumed}", flush=True)
-        draft.commit(RayExecutor(watch).map(Job("slow", Slow, {"draft": draft}, [Task(f"{i:02}", {}) for i in range(30)], draft)))
+        draft.commit(RayExecutor(watch).map(Job("slow", Slow, {"draft": draft}, [Task(f"{i:02}", {}) for i in range(16)], draft)))
 main()
 """
 
@@ -282,7 +283,7 @@ def test_a_killed_driver_leaves_no_process_and_the_next_one_does_the_rest(tmp_pa
     with subprocess.Popen(start, env=env, stdout=subprocess.PIPE, text=True) as driver:
         temp = driver.stdout.readline().strip()
         for said in driver.stdout:
-            if said.startswith("done 6"):
+            if said.startswith("done 4"):
                 break
         family = psutil.Process(driver.pid).children(recursive=True)
         assert len(family) > 5
@@ -290,9 +291,9 @@ def test_a_killed_driver_leaves_no_process_and_the_next_one_does_the_rest(tmp_pa
     _, alive = psutil.wait_procs(family, timeout=15)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE], "orphans"
     n_kept = len(Draft.begin(Folder(str(tmp_path)), Identity("slow", 1, {})).folder.names("_tasks"))
-    assert n_kept >= 6
+    assert n_kept >= 4
     again = subprocess.run(start, env=env, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
     assert f"done {n_kept} resumed {n_kept}" in again
     assert not Path(temp).parent.exists(), "a session sweeps what killed ones left"
     folder = Identity("slow", 1, {}).folder(Folder(str(tmp_path)))
-    assert folder.names() == sorted(["manifest.json", "provenance.json", *(f"x/{i:02}" for i in range(30))])
+    assert folder.names() == sorted(["manifest.json", "provenance.json", *(f"x/{i:02}" for i in range(16))])

@@ -89,12 +89,6 @@ def test_a_local_session_is_private_and_leaves_nothing(tmp_path):
     assert time.monotonic() - began_s < 60
 
 
-def test_the_logs_of_a_failed_session_are_kept_until_the_next():
-    with pytest.raises(ZeroDivisionError), open_session("local", n_cpus=1) as session:
-        raise ZeroDivisionError
-    assert not ray.is_initialized() and os.path.isdir(os.path.join(session.temp_dir, "session_latest", "logs"))
-
-
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
@@ -119,8 +113,12 @@ def test_a_named_head_must_answer_and_a_forgotten_one_need_not(tmp_path, monkeyp
     address = f"127.0.0.1:{free_ports(1)[0]}"
     (tmp_path / "ray" / "ray_current_cluster").write_text(address)
     assert find_head() == address
-    with open_session("auto", n_cpus=1) as session:
+    with pytest.raises(ZeroDivisionError), open_session("auto", n_cpus=1) as session:
         assert session.owned
+        raise ZeroDivisionError
+    assert not ray.is_initialized()
+    assert os.path.isdir(os.path.join(session.temp_dir, "session_latest", "logs")), "the logs of a failed session are kept"
+    shutil.rmtree(Path(session.temp_dir).parent)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ResourceError, match="no Ray head answers"):
         open_session("auto")
