@@ -7,7 +7,7 @@ OUT ?= out
 # The set-up is done again when what it depends on changes.
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test test-slow check format doctor real faults bench clean
+.PHONY: help setup demo test test-slow check format doctor real bench clean
 
 help:
 	@echo "make demo       the whole road on the built-in sample: corpus, models, merge, scores, report"

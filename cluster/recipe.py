@@ -7,6 +7,8 @@ evaluation. Only ``cluster`` may change without changing a single artifact.
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
@@ -26,6 +28,9 @@ from evaluation.params import EvaluationParams
 from merging.params import MergeParams
 from store.params import Execution, FileByContent, Json, Params
 from training.params import ModelInit, TrainParams
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+RESERVED_SETS = {"dropped", "kept", "quarantine", "signatures"}
 
 
 class SampleSource(Params):
@@ -178,7 +183,7 @@ class Recipe(Params):
 
 def _dangling(recipe: Recipe) -> list[str]:
     """References to sets and models that nothing defines."""
-    problems, known = [], list(recipe.models)
+    problems, known = _bad_names(recipe), list(recipe.models)
     sets = list(recipe.corpus.select.sets)
     tokenised = list(recipe.tokens.sets or sets) if recipe.tokens else []
     for name, spec in recipe.models.items():
@@ -203,6 +208,36 @@ def _dangling(recipe: Recipe) -> list[str]:
                 problems.append(f"evaluation.heldout.{label}: there is no set {name} (sets: {', '.join(sets)})")
             elif recipe.corpus.select.sets[name].heldout == 0.0:
                 problems.append(f"evaluation.heldout.{label}: the set {name} holds nothing out; set corpus.select.sets.{name}.heldout")
+    return problems
+
+
+def chat_name(data: ChatData) -> str:
+    """The source name of conversations: their file's name without suffix."""
+    return "chat-" + os.path.basename(data.chat).split(".")[0]
+
+
+def _bad_names(recipe: Recipe) -> list[str]:
+    """Names that become file names or sources, and would collide or not be possible."""
+    problems: list[str] = []
+    files: dict[str, str] = {}
+    for what, names in (("models", recipe.models), ("corpus.select.sets", recipe.corpus.select.sets)):
+        problems += [
+            f"{what}: the name {n!r} needs letters, digits, dots, dashes or underscores" for n in names if not NAME.fullmatch(n)
+        ]
+    sets = set(recipe.corpus.select.sets)
+    problems += [f"corpus.select.sets: the name {n} is taken by the layout of artifacts" for n in sorted(sets & RESERVED_SETS)]
+    problems += [f"corpus.select.sets: {n} and {n}-heldout cannot both be sets" for n in sorted(sets) if f"{n}-heldout" in sets]
+    for name, spec in recipe.models.items():
+        data = spec.train.data if isinstance(spec, TrainedModel) else ()
+        sources = [chat_name(d) if isinstance(d, ChatData) else d.set for d in data]
+        problems += [
+            f"models.{name}.train.data: {s} is listed twice; give it once, with epochs" for s in {*sources} if sources.count(s) > 1
+        ]
+        for chat in (d for d in data if isinstance(d, ChatData)):
+            if files.setdefault(chat_name(chat), chat.chat) != chat.chat:
+                problems.append(
+                    f"models.{name}.train.data: two different files of conversations have the name of {chat.chat}; rename one"
+                )
     return problems
 
 

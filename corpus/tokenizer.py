@@ -150,14 +150,14 @@ def _declared_eos(folder: str) -> str | None:
     return None
 
 
-def check_tokenizer(source: str) -> None:
+def check_tokenizer(source: str, end_of_text: str | None = None) -> None:
     """RecipeError if transformers' AutoTokenizer gives other ids than tokenizer.json: trained on one code, served with another.
 
     Compared on the texts of the vocabulary itself: where the other reading cuts a text that this one has a token for, ids differ.
     """
     from transformers import AutoTokenizer
 
-    ours = load_tokenizer(source).tokenizer
+    ours = load_tokenizer(source, end_of_text).tokenizer
     theirs = AutoTokenizer.from_pretrained(local_folder(source))
     size = ours.get_vocab_size(with_added_tokens=True)
     probes = [PROBE, *ours.decode_batch([[i] for i in range(0, size, max(1, size // N_PROBES))], skip_special_tokens=False)]

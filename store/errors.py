@@ -37,7 +37,9 @@ class DefinemedError(Exception):
         if self.expected:
             text += f"; expected {self.expected}"
         if self.remedy:
-            text += f". {self.remedy[0].upper()}{self.remedy[1:]}"
+            # A remedy that begins with a command keeps its spelling.
+            remedy = self.remedy if self.remedy.startswith("definemed ") else self.remedy[0].upper() + self.remedy[1:]
+            text += f"{'' if text.endswith(('.', '?', '!')) else '.'} {remedy}"
         return text if text.endswith((".", "?", "!")) else text + "."
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:

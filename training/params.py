@@ -94,7 +94,7 @@ class TrainParams(Params):
         default="none", description="none replicates the model (DDP); full shards weights, gradients and optimizer (FSDP2)."
     )
     save_every_steps: Annotated[int | None, Execution] = Field(
-        default=None, ge=1, description="Checkpoint interval; None saves at a stop only."
+        default=500, ge=1, description="Checkpoint interval; None saves at a stop only."
     )
     keep_checkpoints: Annotated[int, Execution] = Field(default=2, ge=1, description="Complete checkpoints kept while training.")
     verify_tokens: Annotated[bool, Execution] = Field(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from cluster.graph import Context, Node
 from cluster.inputs import Inputs
-from cluster.recipe import ChatData, GivenModel, MergedModel, MergeSpec, Recipe, TrainedModel, TrainSpec, heldout_rules
-from cluster.steps.tokens import TOKENIZER, chat_name
+from cluster.recipe import ChatData, GivenModel, MergedModel, MergeSpec, Recipe, TrainedModel, TrainSpec, chat_name, heldout_rules
+from cluster.steps.tokens import TOKENIZER
 from corpus.packing import MixtureEntry, plan
 from corpus.passes import peak_rss_mb
 from corpus.select import HELDOUT
@@ -30,7 +30,7 @@ from training.params import ModelInit, TrainParams
 
 VERSIONS = {"model": 1, "pack": 1, "train": 1, "merge": 1}
 COMMIT = re.compile(r"[0-9a-f]{40}")
-HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model"]
+HUB_FILES = ["model*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model"]
 
 
 def model_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:

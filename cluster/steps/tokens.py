@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from cluster.graph import Context, Node
 from cluster.inputs import Inputs
-from cluster.recipe import ChatData, Recipe, TokensParams, TrainedModel, heldout_rules
+from cluster.recipe import ChatData, Recipe, TokensParams, TrainedModel, chat_name, heldout_rules
 from corpus.select import HELDOUT
 from corpus.tokenise import ChatTokeniseWorker, TokeniseWorker, token_summary, tokenise_tasks
 from corpus.tokenizer import FILES, TokenizerParams, check_tokenizer, load_tokenizer, local_folder, tokenizer_digest, train_tokenizer
@@ -49,11 +49,6 @@ def chat_sources(recipe: Recipe) -> dict[str, str]:
     return found
 
 
-def chat_name(data: ChatData) -> str:
-    """The source name of conversations: their file's name without suffix."""
-    return "chat-" + os.path.basename(data.chat).split(".")[0]
-
-
 @dataclass(frozen=True)
 class TokenizerWorker:
     """One task: train a tokenizer on the first documents of every set, or copy one that exists."""
@@ -68,7 +63,7 @@ class TokenizerWorker:
             entries = train_tokenizer(self._texts(), self.params.vocab_size, self.folder, f"{TOKENIZER}/")
             return Receipt(key=task.key, files=tuple(entries))
         assert self.params.source is not None
-        check_tokenizer(self.params.source)
+        check_tokenizer(self.params.source, self.params.end_of_text)
         source = local_folder(self.params.source)
         copied = []
         for name in FILES:
