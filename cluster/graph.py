@@ -89,9 +89,17 @@ class Graph:
     def is_done(self, root: Folder, name: str) -> bool:
         return self.folder(root, name).exists(MANIFEST)
 
-    def wanted(self, root: Folder) -> list[Node]:
-        """Nodes that still have to run: those without an artifact."""
-        return [n for n in self.nodes if not self.is_done(root, n.name)]
+    def wanted(self, root: Folder, nodes: Sequence[Node]) -> set[str]:
+        """Names of the given nodes that have to run: ends without an artifact, and what those need and do not have.
+
+        An intermediate artifact that was removed to free its disk space is not made again while everything made from it exists.
+        """
+        wanted: set[str] = set()
+        for node in reversed(nodes):
+            consumers = [n.name for n in nodes if node.name in n.inputs.values()]
+            if not self.is_done(root, node.name) and (not consumers or wanted.intersection(consumers)):
+                wanted.add(node.name)
+        return wanted
 
     def record(self, node: Node, *, cached: bool, elapsed_s: float) -> StepRecord:
         """The step's line in the run record."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from cluster.graph import Context, Graph, Node
@@ -101,22 +101,25 @@ class Journal:
 def execute(
     plan: Plan, resources: Resources, machine: dict[str, Json], announce: Callable[[Node, str], None], until: str | None = None
 ) -> RunRecord:
-    """Run what is missing. ``announce(node, "cached" | "start" | "done")`` is called as steps pass.
+    """Run what is missing. ``announce(node, "cached" | "removed" | "start" | "done")`` is called as steps pass.
 
     Raises the DefinemedError of a failed step after recording it. With ``until``, stops after the step of that name.
     """
     journal = Journal(plan, machine)
     nodes = _until(plan.graph.nodes, until)
     plan.out.make()
-    if all(plan.graph.is_done(plan.root, n.name) for n in nodes):
-        for node in nodes:
-            announce(node, "cached")
-            journal.add(node, cached=True, elapsed_s=0.0)
-        return journal.write("finished")
+    wanted = plan.graph.wanted(plan.root, nodes)
     try:
-        with resources() as context:
+        with resources() if wanted else nullcontext() as context:
             for node in nodes:
-                _step(plan, context, node, journal, announce)
+                if node.name in wanted:
+                    assert context is not None
+                    _step(plan, context, node, journal, announce)
+                elif plan.graph.is_done(plan.root, node.name):
+                    announce(node, "cached")
+                    journal.add(node, cached=True, elapsed_s=0.0)
+                else:
+                    announce(node, "removed")
     except DefinemedError as error:
         journal.write("failed", error.sentence())
         raise
@@ -137,10 +140,6 @@ def _until(nodes: Sequence[Node], until: str | None) -> list[Node]:
 
 
 def _step(plan: Plan, context: Context, node: Node, journal: Journal, announce: Callable[[Node, str], None]) -> None:
-    if plan.graph.is_done(plan.root, node.name):
-        announce(node, "cached")
-        journal.add(node, cached=True, elapsed_s=0.0)
-        return
     announce(node, "start")
     begin = time.monotonic()
     artifacts = {role: Artifact.open(plan.graph.folder(plan.root, other)) for role, other in node.inputs.items()}

@@ -37,7 +37,7 @@ def run_recipe(name: str, overrides: Sequence[str], out: str, address: str, unti
     console.print(f"[bold]{plan.recipe.name}[/bold] {plan.recipe.about}")
 
     def announce(node: Node, what: str) -> None:
-        marks = {"cached": "[dim]have[/dim]", "start": "[cyan]run [/cyan]", "done": "[green]done[/green]"}
+        marks = {"cached": "[dim]have[/dim]", "removed": "[dim]gone[/dim]", "start": "[cyan]run [/cyan]", "done": "[green]done[/green]"}
         console.print(f"{marks[what]} {node.name:<24} {'' if what == 'done' else '[dim]' + node.about + '[/dim]'}")
 
     @contextmanager
