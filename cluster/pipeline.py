@@ -50,6 +50,7 @@ class Plan:
 
 def plan_run(recipe: Recipe, out: Folder) -> Plan:
     """Bind a recipe to an output folder. Reads and writes nothing yet."""
+    out = out.absolute()
     inputs = Inputs(out)
     if isinstance(recipe.corpus.source, SampleSource):
         first = Graph([sample_node(recipe.corpus.source.sample)])

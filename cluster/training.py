@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import ray.exceptions
 import ray.train
 
 from store.errors import DefinemedError, StepError
@@ -85,6 +86,10 @@ def run_training(
             f"training failed: {type(cause).__name__}: {cause}",
             where=f"step {name}",
             remedy="if the cause was outside (memory, a lost machine), run the recipe again: it goes on from the last checkpoint",
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise StepError(
+            f"the training gang could not be started: {str(error).strip().splitlines()[-1]}", where=f"step {name}"
         ) from error
     status, value = result.return_value
     if status == "error":

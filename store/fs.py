@@ -49,6 +49,10 @@ class Folder:
     def is_local(self) -> bool:
         return "://" not in self.url or self.url.startswith("file://")
 
+    def absolute(self) -> Folder:
+        """The same folder by a path that does not depend on the current directory: workers and libraries have their own."""
+        return Folder(os.path.abspath(self.url.removeprefix("file://"))) if self.is_local else self
+
     def path(self, name: str) -> str:
         """The path or URL of ``name`` in this folder."""
         base = self.url.removeprefix("file://") if self.is_local else self.url

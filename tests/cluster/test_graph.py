@@ -4,7 +4,7 @@ import pytest
 
 from cluster.graph import Graph, Node
 from cluster.inputs import Inputs
-from cluster.pipeline import Plan, execute
+from cluster.pipeline import Plan, execute, plan_run
 from cluster.recipe import load_recipe
 from store.artifact import Artifact
 from store.errors import RecipeError, StepError
@@ -82,3 +82,9 @@ def test_until_stops_and_says_what_there_is(tmp_path):
     assert isinstance(Artifact.open(plan.graph.folder(plan.root, "a")), Artifact)
     with pytest.raises(Exception, match="there is no step c"):
         run(nodes, tmp_path, until="c")
+
+
+def test_a_relative_output_folder_is_made_absolute_because_workers_have_other_current_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert plan_run(load_recipe("demo"), Folder("out")).out.url == str(tmp_path / "out")
+    assert plan_run(load_recipe("demo"), Folder("memory://out")).out.url == "memory://out"
