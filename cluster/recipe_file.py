@@ -26,6 +26,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         seen: set[object] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is a list or a section", key.start_mark)
             name = self.construct_object(key, deep=True)
             if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {name} is written twice", key.start_mark)
@@ -33,6 +35,8 @@ class _Loader(yaml.SafeLoader):
         return dict(super().construct_mapping(node, deep))
 
 
+# A date is text: recipes know no other.
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)
 # YAML 1.1 reads 1e-5 as text; recipes are full of learning rates.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -49,6 +53,8 @@ def parse_yaml(text: str, where: str) -> Json:
         mark = error.problem_mark
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"this is not valid YAML ({error.problem})", where=f"{where}{at}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError("this is not text (control characters)", where=where, remedy="save the recipe as UTF-8") from error
 
 
 def find_recipe(name: str) -> str:
@@ -84,6 +90,8 @@ def _mapping(path: str) -> dict[str, Json]:
         text = read_bytes(path).decode()
     except InputError as error:
         raise RecipeError("the recipe cannot be read", where=path, remedy=error.remedy) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError("the recipe is not UTF-8", where=path, remedy="save it as UTF-8") from error
     data = parse_yaml(text, path)
     if not isinstance(data, dict):
         raise RecipeError("a recipe is a mapping of sections", where=path, expected="keys such as name, corpus, models")

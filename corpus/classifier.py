@@ -25,7 +25,7 @@ from pydantic import Field
 
 from corpus.draw import unit_interval
 from corpus.passes import Outputs, peak_rss_mb
-from corpus.source import FileSource, Unit, read_unit
+from corpus.source import FileSource, Unit, is_damage, read_unit
 from corpus.stages.fasttext_text import classifier_text
 from corpus.stages.normalise import Normalise
 from store.artifact import Receipt
@@ -115,16 +115,27 @@ def _at_most(frame: pl.DataFrame, limit: int | None, positive: str) -> pl.DataFr
 class CollectWorker:
     """A unit of the source into the texts of its labelled pages, in the classifier's form."""
 
-    def __init__(self, folder: Folder, source: FileSource, params: ClassifierParams) -> None:
-        self.folder, self.source, self.params = folder, source, params
+    def __init__(self, folder: Folder, source: FileSource, params: ClassifierParams, on_bad_input: str = "fail") -> None:
+        self.folder, self.source, self.params, self.on_bad_input = folder, source, params, on_bad_input
         labels = read_labels(params)
         self.ids = pa.array(labels["id"].to_list(), pa.string())
         self.labels = pa.array(labels["label"].to_list(), pa.string())
         self.normalise = Normalise(stage="normalise").open({})
 
     def run(self, task: Task) -> Receipt:
-        begin, n = time.perf_counter(), 0
-        unit = Unit.model_validate(dict(task.payload))
+        begin, counts = time.perf_counter(), {"labelled": 0}
+        try:
+            counts["labelled"] = self._collect(task)
+        except InputError as error:
+            if self.on_bad_input != "quarantine" or not is_damage(error):
+                raise
+            counts["unreadable_units"] = 1  # pass 1 reads the same unit and quarantines it by name
+        # The texts are working files: the receipt does not list them, so the commit removes them.
+        timing = {"collect": time.perf_counter() - begin, "peak_rss_mb": peak_rss_mb()}
+        return Receipt(key=task.key, counts=counts, timing=timing)
+
+    def _collect(self, task: Task) -> int:
+        n, unit = 0, Unit.model_validate(dict(task.payload))
         with Outputs(self.folder, task.key) as outputs:
             sink = outputs.sink(TEXTS, COLLECTED)
             for batch in read_unit(unit, self.source, lambda *_: None):
@@ -132,9 +143,7 @@ class CollectWorker:
                 n += found.num_rows
                 sink.write(found)
             outputs.close()
-        # The texts are working files: the receipt does not list them, so the commit removes them.
-        timing = {"collect": time.perf_counter() - begin, "peak_rss_mb": peak_rss_mb()}
-        return Receipt(key=task.key, counts={"labelled": n}, timing=timing)
+        return n
 
     def _labelled(self, batch: pa.RecordBatch) -> pa.Table:
         at = pc.index_in(batch.column("id"), value_set=self.ids)
@@ -179,6 +188,8 @@ class TrainWorker:
 
     def _texts(self) -> Iterator[pa.Table]:
         for name in self.folder.names(TEXTS):
+            if not name.endswith(".parquet"):  # half a file that a killed attempt left under a temporary name
+                continue
             with open_input(self.folder.path(name)) as handle:
                 yield pq.read_table(handle)
 

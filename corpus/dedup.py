@@ -92,7 +92,8 @@ def band_tasks(n_bands: int, n_docs: int, params: DedupParams) -> list[Task]:
     n_parts = max(1, -(-n_docs // params.docs_per_task))
     bands = [*([-1] if params.exact else []), *(range(n_bands) if params.minhash else [])]
     return [
-        Task(f"{EXACT if b < 0 else f'band-{b:02d}'}-{p:03d}", {"band": b, "part": p, "n_parts": n_parts}, n_docs)
+        # The number of parts is in the key: a receipt of a half must not pass for the whole in a run with larger parts.
+        Task(f"{EXACT if b < 0 else f'band-{b:02d}'}-{p:03d}-of-{n_parts:03d}", {"band": b, "part": p, "n_parts": n_parts}, n_docs)
         for b in bands
         for p in range(n_parts)
     ]

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.draw import unit_interval
-from corpus.source import FileSource, Unit, read_unit
+from corpus.source import FileSource, Unit, is_damage, read_unit
 from corpus.stage import KEEP, Apply, Outcome, Resources, Stage
 from store.artifact import Receipt
 from store.errors import InputError, StepError
@@ -251,8 +251,8 @@ class DocumentsWorker:
         ledger = Ledger()
         try:
             files = self._write(unit, ledger)
-        except InputError:
-            if self.on_bad_input != "quarantine":
+        except InputError as error:
+            if self.on_bad_input != "quarantine" or not is_damage(error):
                 raise
             # Nothing of a unit that broke half-way is kept: it is quarantined as a whole, by name.
             ledger = Ledger()

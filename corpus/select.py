@@ -163,6 +163,10 @@ def assign(batch: pa.RecordBatch, params: SelectParams) -> tuple[npt.NDArray[np.
                 raise InputError(f"the score column {rule.column} does not exist", where="corpus.select.sets",
                                  expected=f"one of {', '.join(batch.schema.names)}",
                                  remedy="add the stage that writes it to corpus.stages")  # fmt: skip
+            kind = batch.schema.field(rule.column).type
+            if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+                raise InputError(f"the column {rule.column} holds no numbers but {kind}", where="corpus.select.sets",
+                                 expected="the score column of a stage, such as score_medical")  # fmt: skip
             last = batch.column(rule.column).to_numpy(zero_copy_only=False).astype(np.float64)
             fits &= (last >= rule.min) if rule.min is not None else True
             fits &= (last <= rule.max) if rule.max is not None else True

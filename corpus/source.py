@@ -12,13 +12,15 @@ import gzip
 import io
 import json
 import os
+import sys
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from store.errors import InputError
 from store.fs import find_inputs, open_input
@@ -49,6 +51,13 @@ class FileSource(Params):
     max_doc_bytes: int | None = Field(
         default=20_000_000, ge=1, description="A longer document is quarantined (text_too_large); null: no bound."
     )
+
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, value: dict[str, str]) -> dict[str, str]:
+        if unknown := [name for name in value if name not in SOURCE.names]:
+            raise ValueError(f"there is no column {unknown[0]} to map to; expected one of {', '.join(SOURCE.names)}")
+        return value
 
 
 class Unit(Params):
@@ -145,6 +154,11 @@ def read_unit(unit: Unit, source: FileSource, quarantine: Quarantine) -> Iterato
         yield _without_bad_text(keyed, source.max_doc_bytes, quarantine)
 
 
+def is_damage(error: InputError) -> bool:
+    """Whether the data itself is wrong. A file that is not there is none of it: one machine may lack the mount that others have."""
+    return not isinstance(error.__cause__, FileNotFoundError)
+
+
 def _read_parquet(unit: Unit, source: FileSource) -> Iterator[pa.Table]:
     with open_input(unit.file) as handle:
         try:
@@ -153,6 +167,9 @@ def _read_parquet(unit: Unit, source: FileSource) -> Iterator[pa.Table]:
             for batch in file.iter_batches(READ_DOCS, row_groups=list(range(unit.begin, unit.end)), columns=wanted):
                 yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as error:
+            # Arrow reports damage as a plain OSError; a network's or a disk's has a class or a number, may pass, and is retried.
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                raise
             raise InputError(
                 f"row groups {unit.begin} to {unit.end - 1} cannot be read ({type(error).__name__}: {error})", where=unit.file,
                 remedy="fetch the file again, or set corpus.on_bad_input: quarantine",
@@ -160,11 +177,12 @@ def _read_parquet(unit: Unit, source: FileSource) -> Iterator[pa.Table]:
 
 
 def _read_jsonl(unit: Unit, source: FileSource, quarantine: Quarantine) -> Iterator[pa.Table]:
-    names = {source.columns.get(n, n): n for n in SOURCE.names}
+    names = {n: source.columns.get(n, n) for n in SOURCE.names}
+    wanted = frozenset(names.values())
     lines = _lines(unit)
     first = 0
     while block := lines[first : first + READ_DOCS]:
-        rows = [_parse(line, names) for line in block]
+        rows = [_parse(line, wanted) for line in block]
         for i, row in enumerate(rows):
             if isinstance(row, str):
                 quarantine(first + i, "", row)
@@ -173,7 +191,7 @@ def _read_jsonl(unit: Unit, source: FileSource, quarantine: Quarantine) -> Itera
             if pa.types.is_string(SOURCE.field(n).type) or pa.types.is_large_string(SOURCE.field(n).type)
             else pa.array([None if isinstance(r, str) else _number_of(r.get(theirs), SOURCE.field(n).type) for r in rows],
                           SOURCE.field(n).type)
-            for theirs, n in names.items()
+            for n, theirs in names.items()
         }  # fmt: skip
         table = pa.table(columns)
         # Unparsable lines keep their row number (keys stay stable) and carry a mark so they are not quarantined twice.
@@ -184,9 +202,10 @@ def _read_jsonl(unit: Unit, source: FileSource, quarantine: Quarantine) -> Itera
 def _lines(unit: Unit) -> list[bytes]:
     with open_input(unit.file) as handle:
         if unit.file.endswith(".gz"):
+            body = handle.read()
             try:
-                return [line for line in gzip.decompress(handle.read()).split(b"\n") if line.strip()]
-            except (OSError, EOFError) as error:
+                return [line for line in gzip.decompress(body).split(b"\n") if line.strip()]
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise InputError(f"the gzip stream is damaged or cut off ({error})", where=unit.file,
                                  remedy="fetch the file again, or set corpus.on_bad_input: quarantine") from error  # fmt: skip
         # A line belongs to the unit in which it begins.
@@ -200,21 +219,20 @@ def _lines(unit: Unit) -> list[bytes]:
         return lines
 
 
-def _parse(line: bytes, names: dict[str, str]) -> dict[str, Json] | str:
+def _parse(line: bytes, wanted: frozenset[str]) -> dict[str, Json] | str:
     try:
         row = json.loads(line)
     except UnicodeDecodeError:
         return "broken_utf8"
-    except ValueError:
+    except (ValueError, RecursionError):
         return "bad_json"
-    return {k: v for k, v in row.items() if k in names} if isinstance(row, dict) else "bad_json"
+    return {k: v for k, v in row.items() if k in wanted} if isinstance(row, dict) else "bad_json"
 
 
 def _text_of(value: Json) -> str | None:
-    if value is None or isinstance(value, str):
-        # A lone surrogate is valid JSON but no text: such a row becomes null and is quarantined by name below.
-        return value if value is None or value.isascii() or _encodable(value) else None
-    return json.dumps(value, ensure_ascii=False)
+    text = value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # A lone surrogate is valid JSON but no text: such a row becomes null and is quarantined by name below.
+    return text if text is None or text.isascii() or _encodable(text) else None
 
 
 def _encodable(value: str) -> bool:
@@ -226,9 +244,12 @@ def _encodable(value: str) -> bool:
 
 
 def _number_of(value: Json, kind: pa.DataType) -> float | int | None:
+    """The number as the column holds it; None for what is no number, or one beyond the column's range (JSON knows no bounds)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if pa.types.is_integer(kind) else float(value)
+    if pa.types.is_integer(kind):
+        return int(value) if abs(value) < 1 << 63 else None
+    return float(value) if abs(value) <= sys.float_info.max else None
 
 
 def _conform(table: pa.Table, source: FileSource, unit: Unit, first_row: int) -> pa.Table:
@@ -247,7 +268,8 @@ def _conform(table: pa.Table, source: FileSource, unit: Unit, first_row: int) ->
             if field.name == "text" and pa.types.is_string(table[theirs].type):
                 columns[field.name] = table[theirs].cast(pa.large_binary()).view(pa.large_string())
                 continue
-            raise InputError(f"the column {theirs} has type {table[theirs].type} ({error})", where=unit.file,
+            # Arrow's own words quote the value, which may be anybody's name.
+            raise InputError(f"the column {theirs} has type {table[theirs].type} and values that do not fit", where=unit.file,
                              expected=str(field.type), remedy="map another column in corpus.source.columns") from error  # fmt: skip
     out = pa.table(columns)
     return out.append_column("_bad", table["_bad"]) if "_bad" in table.column_names else out
@@ -266,7 +288,9 @@ def _without_bad_text(table: pa.Table, max_bytes: int | None, quarantine: Quaran
         sizes = pc.fill_null(pc.binary_length(text), 0)
         if (pc.max(sizes).as_py() or 0) > max_bytes:
             reasons |= {i: "text_too_large" for i, big in enumerate(pc.greater(sizes, max_bytes).to_pylist()) if big}
-    reasons |= _broken_utf8(text)
+    for column in batch.columns:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            reasons |= _broken_utf8(column)
     if not reasons:
         return batch
     ids = batch.column("id")
@@ -285,12 +309,12 @@ def _id_text(ids: pa.Array, i: int) -> str:
 
 
 def _broken_utf8(text: pa.Array) -> dict[int, str]:
-    """Rows that are not UTF-8. Arrow checks a whole column at once; rows are looked at one by one only if that fails."""
+    """Rows of a string column that are not UTF-8. Arrow checks a whole column at once; rows one by one only if that fails."""
     try:
         text.validate(full=True)
         return {}
     except pa.ArrowInvalid:
-        raw = text.view(pa.large_binary())
+        raw = text.view(pa.large_binary() if pa.types.is_large_string(text.type) else pa.binary())
         return {i: "broken_utf8" for i in range(len(raw)) if raw[i].is_valid and not _decodes(raw[i].as_buffer())}
 
 

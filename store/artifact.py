@@ -217,23 +217,28 @@ class Draft:
         made["busy_s"] = {k: round(v, 4) for k, v in sorted(timing.items())}
         made.update(peaks)
         made.update(provenance or {})
-        self._keep_only({f.name for f in entries})
+        wanted = {f.name for f in entries}
+        self._check_there(wanted)
         self.folder.write_bytes(PROVENANCE, json.dumps(made, indent=1, sort_keys=True).encode())
         text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, ensure_ascii=False)
         self.folder.write_bytes(MANIFEST, text.encode())
-        self.folder.remove(TASKS)  # only now: a commit that is cut off before the manifest must find the receipts again
+        # Only now: a commit that is cut off before the manifest must find the receipts again, and the working files they stand for.
+        self._keep_only(wanted)
+        self.folder.remove(TASKS)
         return Artifact(self.folder, manifest)
 
-    def _keep_only(self, wanted: set[str]) -> None:
-        """A killed attempt may have left files no receipt names; an artifact holds exactly what its manifest lists."""
-        found = {name for name in self.folder.names() if not name.startswith(f"{TASKS}/")}
-        if missing := sorted(wanted - found):
+    def _check_there(self, wanted: set[str]) -> None:
+        if missing := sorted(wanted - set(self.folder.names())):
             raise ArtifactError(
                 f"{len(missing)} files of finished tasks are gone, the first is {missing[0]}", where=self.folder.url,
                 remedy="remove the folder and run the recipe again",
             )  # fmt: skip
-        for name in sorted(found - wanted):
-            self.folder.remove(name)
+
+    def _keep_only(self, wanted: set[str]) -> None:
+        """Working files go, and what a killed attempt left: an artifact holds exactly what its manifest lists."""
+        for name in self.folder.names():
+            if name not in wanted and name not in (MANIFEST, PROVENANCE) and not name.startswith(f"{TASKS}/"):
+                self.folder.remove(name)
 
 
 def _add_timing(total: Counter[str], peaks: dict[str, float], timing: Mapping[str, float]) -> None:

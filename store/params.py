@@ -35,9 +35,9 @@ FileByContent = Annotated[str, ByContent]
 
 
 class Params(BaseModel):
-    """Base of every parameter model: frozen, unknown keys are errors. ``None`` means off, ``0`` means zero."""
+    """Base of every parameter model: frozen; unknown keys, NaN and infinities are errors. ``None`` means off, ``0`` means zero."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:

@@ -158,8 +158,8 @@ class _Run:
         if first:
             log.info("resuming after step %d of %d", first, self.order.n_steps)
         for name, file in self.logs.items():
-            if name != TIMING:
-                file.cut(first if first else -1)
+            # Times are kept whatever the checkpoint; only a line torn by a kill goes, or the next would be written onto it.
+            file.cut(self.order.n_steps if name == TIMING else first if first else -1)
         self.gang.wait()
         if first == 0:
             self._evaluate(0, report)

@@ -71,4 +71,5 @@ def _print_scores(plan: Plan, record: RunRecord) -> None:
         return
     from cluster.commands.scores import scores_table
 
-    Console().print(scores_table(scores))
+    console = Console()
+    console.print(scores_table(scores), width=None if console.is_terminal else 120)

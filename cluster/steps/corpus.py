@@ -18,6 +18,7 @@ from corpus.source import FileSource, Unit, list_files, list_units
 from corpus.stage import Stage
 from corpus.stages.language import Language
 from corpus.stages.lid_model import find_lid176
+from corpus.stages.normalise import Normalise
 from corpus.stages.score import Score
 from store.artifact import Artifact, Draft, Receipt
 from store.errors import StepError
@@ -61,7 +62,7 @@ def corpus_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
     source = Source(corpus.source, inputs)
     nodes = [sample_node(corpus.source.sample)] if isinstance(corpus.source, SampleSource) else []
     if corpus.classifier is not None:
-        nodes.append(_classifier_node(corpus.classifier, source, inputs))
+        nodes.append(_classifier_node(corpus.classifier, corpus.on_bad_input, source, inputs))
     nodes.append(_documents_node(corpus, source, inputs))
     if corpus.dedup is not None:
         nodes.append(_dedup_node(corpus.dedup, inputs))
@@ -82,17 +83,22 @@ def unit_tasks(units: Sequence[Unit], prefix: str = "") -> list[Task]:
     return [Task(prefix + u.key, u.model_dump(mode="json"), max(1, u.n_docs)) for u in units]
 
 
-def _classifier_node(params: ClassifierParams, source: Source, inputs: Inputs) -> Node:
+def _classifier_node(params: ClassifierParams, on_bad_input: str, source: Source, inputs: Inputs) -> Node:
     def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
         local, files = with_local_files(params, ctx.local), source.open(artifacts)
         tasks = unit_tasks(list_units(files), "collect-")
         kwargs: dict[str, object] = {"folder": draft.folder, "params": local}
-        collected = ctx.executor.map(Job("classifier", CollectWorker, {**kwargs, "source": files}, tasks, draft, unit="documents"))
+        collecting = {**kwargs, "source": files, "on_bad_input": on_bad_input}
+        collected = ctx.executor.map(Job("classifier", CollectWorker, collecting, tasks, draft, unit="documents"))
         trained = ctx.executor.map(Job("classifier", TrainWorker, kwargs, [Task("train", {})], draft, unit="models"))
         return draft.commit([*collected, *trained], summary=dict(trained[0].data))
 
     def identity() -> dict[str, Json]:
-        return {"classifier": dict(params.identity(inputs.digest)), "source": dict(source.identity())}
+        # Pages are normalised before they are learnt from, as in pass 1.
+        return {
+            "classifier": dict(params.identity(inputs.digest)), "source": dict(source.identity()),
+            "normalise": Normalise.version, "on_bad_input": on_bad_input,
+        }  # fmt: skip
 
     return Node("classifier", "classifier", VERSIONS["classifier"], source.roles, identity, run,
                 f"train fastText on labelled pages ({params.positive} or other)")  # fmt: skip

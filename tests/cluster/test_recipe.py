@@ -82,6 +82,10 @@ def test_yaml_traps():
         parse_yaml("a: 1\na: 2", "x")
     with pytest.raises(RecipeError, match="line 1"):
         parse_yaml("a: [1", "x")
+    assert parse_yaml("about: 2024-01-01", "x") == {"about": "2024-01-01"}
+    for text, words in (("? [a, b]\n: c", "a key is a list"), ("a: \x00", "not text")):
+        with pytest.raises(RecipeError, match=words):
+            parse_yaml(text, "x")
     with pytest.raises(RecipeError):
         parse_yaml("a: !!python/object/apply:os.system ['true']", "x")
 
@@ -141,3 +145,9 @@ def test_a_parameter_changes_its_step_and_those_after_it_only():
     changed = {n for n in first if first[n] != second[n]}
     assert {"sample", "classifier", "documents", "dedup"}.isdisjoint(changed)
     assert {"select", "tokenizer", "train/base", "evaluate"} <= changed
+
+
+def test_a_recipe_that_is_not_utf8_is_said_to_be_so(tmp_path):
+    (tmp_path / "r.yaml").write_bytes("about: Müller".encode("latin-1"))
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        load_recipe(str(tmp_path / "r.yaml"))

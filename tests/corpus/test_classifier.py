@@ -25,12 +25,14 @@ def corpus(tmp_path, n=400):
     return FileSource(files=(str(tmp_path / "a.parquet"),), unit_docs=100)
 
 
-def train(tmp_path, source, name="out", **fields):
+def train(tmp_path, source, name="out", on_bad_input="fail", **fields):
     params = ClassifierParams(labels=str(tmp_path / "labels.jsonl"), **fields)
     draft = Draft.begin(Folder(str(tmp_path / name)), Identity("classifier", 1, {}))
     kwargs = {"folder": draft.folder, "params": params}
     tasks = [Task("collect-" + u.key, u.model_dump(mode="json")) for u in list_units(source)]
-    collected = SerialExecutor().map(Job("classifier", CollectWorker, {**kwargs, "source": source}, tasks, draft))
+    collected = SerialExecutor().map(
+        Job("classifier", CollectWorker, {**kwargs, "source": source, "on_bad_input": on_bad_input}, tasks, draft)
+    )
     trained = SerialExecutor().map(Job("classifier", TrainWorker, kwargs, [Task("train", {})], draft))
     return draft.commit([*collected, *trained])
 
@@ -102,3 +104,24 @@ def test_few_pages_get_more_epochs():
     params = ClassifierParams(labels="x")
     assert [epochs_for(params, n) for n in (100, 4000, 1_000_000)] == [50, 25, 5]
     assert epochs_for(ClassifierParams(labels="x", epoch=3), 100) == 3
+
+
+def test_half_a_file_that_a_killed_attempt_left_is_passed_over(tmp_path):
+    source = corpus(tmp_path)
+    left = Draft.begin(Folder(str(tmp_path / "out")), Identity("classifier", 1, {})).folder
+    left.write_bytes("texts/collect-000000.parquet.tmp-0badcafe", b"PAR1 half a file")
+    made = train(tmp_path, source, min_count=1)
+    assert made.manifest.files == train(tmp_path, source, "clean", min_count=1).manifest.files
+    assert sorted(made.folder.names()) == [CARD, "manifest.json", MODEL, "provenance.json"]
+
+
+def test_an_unreadable_unit_fails_the_step_or_is_counted_as_the_recipe_says(tmp_path):
+    source = corpus(tmp_path)
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    start = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(1).column(0).data_page_offset
+    data[start + 30 : start + 230] = bytes(200)
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(StepError, match="cannot be read"):
+        train(tmp_path, source, "failing")
+    made = train(tmp_path, source, "going", on_bad_input="quarantine", min_count=1)
+    assert made.manifest.counts == {"labelled": 300, "unreadable_units": 1}

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.dedup import CLUSTERS_FILE, BandWorker, DedupParams, connect, count_bands, group_edges
+from corpus.dedup import CLUSTERS_FILE, BandWorker, DedupParams, band_tasks, connect, count_bands, group_edges
 from corpus.minhash import NEVER
 from corpus.signature import Signature
 from store.artifact import Artifact, Draft, Identity
 from store.errors import ArtifactError, InputError
-from store.executor import SerialExecutor, Task
+from store.executor import Job, SerialExecutor, Task
 from store.fs import Folder
 from store.schema import CLUSTERS, signature_schema
 
@@ -72,9 +72,17 @@ def test_summary_and_levels(tmp_path: Path) -> None:
 def test_a_killed_run_continues_with_the_bands_that_are_missing(tmp_path: Path) -> None:
     rows = [(i, (i, i), [i // 2, i // 3, i], 1) for i in range(12)]
     files, draft = write(tmp_path, [rows]), begin(tmp_path)
-    done = BandWorker(files, draft.folder).run(Task("band-01-000", {"band": 1, "part": 0, "n_parts": 1}))
+    done = BandWorker(files, draft.folder).run(Task("band-01-000-of-001", {"band": 1, "part": 0, "n_parts": 1}))
     draft.finish(done)
     assert table(connect(draft, SerialExecutor(), files, 12, DedupParams())).to_pylist() == brute_force(rows, DedupParams())
+
+
+def test_a_killed_run_may_go_on_with_parts_of_another_size(tmp_path: Path) -> None:
+    rows = [(i, (i // 2, 7), [100 + i, 200 + i, i // 4], 1) for i in range(8)]
+    files, draft = write(tmp_path, [rows]), begin(tmp_path)
+    first_halves = [t for t in band_tasks(3, 8, DedupParams(docs_per_task=4)) if t.payload["part"] == 0]
+    SerialExecutor().map(Job("dedup", BandWorker, {"files": files, "out": draft.folder}, first_halves, draft))
+    assert table(connect(draft, SerialExecutor(), files, 8, DedupParams())).to_pylist() == brute_force(rows, DedupParams())
 
 
 def test_one_hash_for_all_costs_linear_edges() -> None:

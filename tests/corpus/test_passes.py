@@ -1,5 +1,6 @@
 """Passes: rows in = kept + dropped + quarantined, with reasons; the bytes do not depend on how work was cut or repeated."""
 
+import io
 import math
 import random
 from typing import ClassVar, Literal
@@ -10,12 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+import corpus.source
 from corpus.draw import unit_interval
 from corpus.passes import DocumentsWorker, Ledger, merge_histograms
 from corpus.source import FileSource, list_units
 from corpus.stage import KEEP, Outcome, Stage
 from store.artifact import Draft, Identity
-from store.errors import StepError
+from store.errors import InputError, StepError
 from store.executor import Job, SerialExecutor, Task
 from store.fs import Folder
 
@@ -113,6 +115,27 @@ def test_an_unreadable_unit_is_quarantined_whole_and_by_name(tmp_path):
     }  # fmt: skip
     assert [r["unit"] for r in rows(made, "quarantine/")] == ["000001:a.parquet"]
     assert len(rows(made, "kept/")) == 500
+
+
+def test_what_is_not_the_datas_fault_is_never_quarantined(tmp_path, monkeypatch):
+    source = pages(tmp_path / "a.parquet", [f"eine Seite {i}" for i in range(10)])
+    body, reads = (tmp_path / "a.parquet").read_bytes(), []
+
+    class Flaky(io.BytesIO):
+        def read(self, *args):
+            reads.append(1)
+            if len(reads) == 3:
+                raise TimeoutError("the network")
+            return super().read(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus.source, "open_input", lambda _: Flaky(body))
+        made = run(tmp_path / "out", source, (Longer(),), on_bad_input="quarantine")
+    assert len(reads) > 3 and made.manifest.counts["kept"] == 10  # tried again
+    units = [Task("000000", {**list_units(source)[0].model_dump(mode="json"), "file": str(tmp_path / "not-mounted/a.parquet")})]
+    worker = DocumentsWorker(Folder(str(tmp_path / "out2")), source, (Longer(),), {}, 1.0, "quarantine")
+    with pytest.raises(InputError, match="no such file"):
+        worker.run(units[0])
 
 
 def test_a_ledger_that_does_not_add_up_is_refused():

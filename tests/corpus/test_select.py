@@ -83,3 +83,10 @@ def test_a_rule_on_a_column_that_is_not_there_says_which_stage_is_missing():
     batch = pa.RecordBatch.from_pydict({"text": ["x"]})
     with pytest.raises(InputError, match="score_medical does not exist"):
         assign(batch, SelectParams(sets={"domain": SetRule(column="score_medical", min=0.5)}))
+
+
+def test_a_rule_on_a_column_without_numbers_is_refused_without_quoting_it():
+    batch = pa.RecordBatch.from_pydict({"text": ["Erika Mustermann"]})
+    with pytest.raises(InputError, match="the column text holds no numbers") as error:
+        assign(batch, SelectParams(sets={"domain": SetRule(column="text", min=0.5)}))
+    assert "Mustermann" not in str(error.value)

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from corpus.source import READ_DOCS, FileSource, list_files, list_units, read_unit
 from store.errors import InputError
@@ -81,6 +82,55 @@ def test_columns_are_mapped_and_cast(tmp_path):
     write_parquet(tmp_path / "a.parquet", ["x"], content=["Inhalt"], language_score=pa.array([1], pa.int32()))
     rows, _ = read_all(FileSource(files=(str(tmp_path / "a.parquet"),), columns={"text": "content"}))
     assert rows[0]["text"] == "Inhalt" and rows[0]["language_score"] == 1.0
+
+
+def test_one_column_may_serve_as_two_and_a_mapping_to_nothing_is_refused(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "url": "https://a"}\n', encoding="utf-8")
+    write_parquet(tmp_path / "b.parquet", ["x"], url=["https://a"])
+    rows, _ = read_all(FileSource(files=(str(tmp_path),), columns={"id": "url"}))
+    assert [(r["id"], r["url"]) for r in rows] == [("https://a", "https://a")] * 2
+    with pytest.raises(ValidationError, match="no column txet to map to"):
+        FileSource(files=("a",), columns={"txet": "content"})
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 30, "1" + "0" * 400, "-1e999", "1e999", "NaN", "9223372036854775808"])
+def test_numbers_beyond_a_column_are_no_numbers(tmp_path, value):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "x", "minhash_cluster_size": {value}, "language_score": 0.5}}\n', encoding="utf-8")
+    rows, bad = read_all(FileSource(files=(str(tmp_path),)))
+    assert [(r["minhash_cluster_size"], r["language_score"]) for r in rows] == [(None, 0.5)] and not bad
+
+
+def test_json_that_python_cannot_hold_is_quarantined(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(
+        b"[" * 100_000 + b'\n{"text": ["\\ud800"]}\n{"text": "x", "language_score": 1' + b"0" * 400 + b"}\n"
+    )
+    rows, bad = read_all(FileSource(files=(str(tmp_path),)))
+    assert bad == [(0, 0, "bad_json"), (0, 1, "null_text")]
+    assert [(r["text"], r["language_score"]) for r in rows] == [("x", None)]
+
+
+def test_broken_utf8_in_any_column_is_quarantined(tmp_path):
+    for name in ("id", "url", "language"):
+        pq.write_table(
+            pa.table({"text": ["a", "b"], name: pa.array([b"gut", b"\xff"], pa.binary()).view(pa.string())}), tmp_path / "a.parquet"
+        )
+        rows, bad = read_all(FileSource(files=(str(tmp_path / "a.parquet"),)))
+        assert [r["text"] for r in rows] == ["a"] and bad == [(0, 1, "broken_utf8")]
+
+
+def test_an_error_of_a_column_does_not_quote_a_value(tmp_path):
+    write_parquet(tmp_path / "a.parquet", ["x"], language_score=["Erika Mustermann"])
+    with pytest.raises(InputError, match="language_score has type string") as error:
+        read_all(FileSource(files=(str(tmp_path / "a.parquet"),)))
+    assert "Mustermann" not in str(error.value)
+
+
+def test_a_damaged_gzip_stream_is_named(tmp_path):
+    data = bytearray(gzip.compress(b"".join(json.dumps({"text": f"{random.Random(i).random()}"}).encode() + b"\n" for i in range(500))))
+    data[30:60] = bytes(b ^ 0x5A for b in data[30:60])
+    (tmp_path / "a.jsonl.gz").write_bytes(data)
+    with pytest.raises(InputError, match="gzip"):
+        read_all(FileSource(files=(str(tmp_path),)))
 
 
 def test_gzip_jsonl_and_a_cut_off_gzip(tmp_path):

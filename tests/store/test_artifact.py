@@ -146,6 +146,19 @@ def test_a_commit_cut_off_before_the_manifest_finds_its_receipts_again(tmp_path,
     assert not artifact.folder.exists(TASKS)
 
 
+def test_a_commit_cut_off_before_the_manifest_keeps_the_working_files_its_receipts_stand_for(root, monkeypatch):
+    draft = Draft.begin(root, IDENTITY)
+    done = draft.finish(Receipt(key="a", files=(draft.folder.write_bytes("edges/a.bin", b"1"),)))
+    result = draft.folder.write_bytes("result.bin", b"2")
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "write_bytes", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            draft.commit([Receipt(key="a")], files=[result])
+    assert draft.receipt("a") == done and draft.folder.exists("edges/a.bin")
+    artifact = draft.commit([Receipt(key="a")], files=[result])
+    assert artifact.folder.names() == sorted([MANIFEST, PROVENANCE, "result.bin"])
+
+
 def test_counts_and_summary_bear_on_the_content_hash(tmp_path):
     a, b = make(Folder(str(tmp_path / "a")), summary={"n": 1}), make(Folder(str(tmp_path / "b")), summary={"n": 2})
     assert a.fingerprint == b.fingerprint and a.manifest.content_hash != b.manifest.content_hash

@@ -59,6 +59,12 @@ def test_parameters_are_frozen_and_closed():
         Job(model="/a/model.bin", treshold=0.1)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_without_canonical_form_is_refused_before_it_reaches_a_fingerprint(value):
+    with pytest.raises(ValidationError, match="finite number"):
+        Job(model="/a/model.bin", threshold=value)
+
+
 def test_a_marker_that_would_be_lost_is_refused():
     with pytest.raises(TypeError, match="put the marker outermost"):
 

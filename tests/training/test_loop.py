@@ -87,8 +87,14 @@ def test_a_crash_goes_back_to_the_last_checkpoint(world, straight, tmp_path, cap
     assert sorted(n for n in os.listdir(tmp_path / "state") if "step" in n) == ["step-00000004", "step-00000008"]
     (tmp_path / "state/step-00000008/manifest.json").unlink()  # killed while saving
     (tmp_path / "state/step-00000009").mkdir()
+    with (tmp_path / "state/timing.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 11, "elap')  # killed while writing
     assert run(world, tmp_path) == straight[1]
     assert "incomplete" in caplog.text
+    assert [json.loads(line)["step"] for line in (tmp_path / "state/timing.jsonl").read_text().splitlines()] == [
+        *range(1, 11),
+        *range(5, 21),
+    ]
     assert digests(tmp_path / "out") == digests(straight[0] / "out")
     assert sorted(n for n in os.listdir(tmp_path / "state") if "step" in n) == ["step-00000012", "step-00000016"]
 
