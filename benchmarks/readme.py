@@ -32,10 +32,8 @@ def demo_table(result: Result) -> str:
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     first, second = figures["demo.first_run_s"], figures["demo.second_run_s"]
     lines.append("")
-    lines.append(
     times = f"First run {first:.0f} s, second {second:.1f} s, {result['machine']}."
     lines.append(f"Chance is 0.25 in multiple choice; ± is a standard error. {times}")
-    )
     return "\n".join(lines)
 
 
