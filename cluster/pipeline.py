@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from cluster.graph import Context, Graph, Node
 from cluster.inputs import Inputs
+from cluster.lock import only_run
 from cluster.recipe import Recipe, SampleSource, resolved
 from cluster.steps.corpus import corpus_nodes, sample_node
 from store.artifact import Artifact, Draft
@@ -104,11 +105,17 @@ def execute(
 ) -> RunRecord:
     """Run what is missing. ``announce(node, "cached" | "removed" | "start" | "done")`` is called as steps pass.
 
-    Raises the DefinemedError of a failed step after recording it. With ``until``, stops after the step of that name.
+    Raises the DefinemedError of a failed step after recording it, and ResourceError if another run holds the output
+    folder. With ``until``, stops after the step of that name.
     """
-    journal = Journal(plan, machine)
     nodes = _until(plan.graph.nodes, until)
-    plan.out.make()
+    with only_run(plan.out):
+        return _execute(plan, nodes, resources, Journal(plan, machine), announce)
+
+
+def _execute(
+    plan: Plan, nodes: Sequence[Node], resources: Resources, journal: Journal, announce: Callable[[Node, str], None]
+) -> RunRecord:
     wanted = plan.graph.wanted(plan.root, nodes)
     try:
         with resources() if wanted else nullcontext() as context:

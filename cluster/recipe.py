@@ -1,7 +1,7 @@
 """The recipe: everything that decides the bytes of a run, as one typed tree; and how it runs, in ``cluster``.
 
 Sections in the order of the road: corpus, tokens, models (a mapping of names to models that are given, trained or merged),
-evaluation. Only ``cluster`` may change without changing a single artifact.
+evaluation. ``cluster`` is not part of any artifact's identity.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from store.params import Execution, FileByContent, Json, Params
 from training.params import ModelInit, TrainParams
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-RESERVED_SETS = {"dropped", "kept", "quarantine", "signatures"}
+RESERVED_SETS = {"dropped", "kept", "manifest.json", "provenance.json", "quarantine", "signatures"}
 
 
 class SampleSource(Params):
@@ -152,7 +152,7 @@ class EvaluationSection(EvaluationParams):
 
 
 class ClusterParams(Params):
-    """How work runs. Nothing here changes a byte of an artifact."""
+    """How work runs. No count of workers changes a byte of the corpus; GPUs and training gangs change rounding in models and scores."""
 
     workers: int | None = Field(default=None, ge=1, description="Worker processes for corpus work, at most; null: one per core.")
     attempts: int = Field(default=3, ge=1, description="Attempts at a task before it fails the step.")
@@ -172,7 +172,9 @@ class Recipe(Params):
     tokens: TokensParams | None = Field(default=None, description="Token shards of the sets; null: stop after the corpus.")
     models: dict[str, ModelSpec] = Field(default={}, description="Models by name: given, trained or merged.")
     evaluation: EvaluationSection | None = Field(default=None, description="Scores of the models; null: none.")
-    cluster: Annotated[ClusterParams, Execution] = Field(default=ClusterParams(), description="How work runs; no effect on bytes.")
+    cluster: Annotated[ClusterParams, Execution] = Field(
+        default=ClusterParams(), description="How work runs; not part of any artifact's identity."
+    )
 
     @model_validator(mode="after")
     def _names_exist(self) -> Recipe:

@@ -6,6 +6,7 @@ Paths in a recipe are relative to the folder the command is run in, so that a re
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import typing
@@ -48,11 +49,15 @@ _Loader.add_implicit_resolver(
 def parse_yaml(text: str, where: str) -> Json:
     """YAML as JSON values; RecipeError with line and column."""
     try:
-        return typing.cast(Json, yaml.load(text, Loader=_Loader))
+        value = yaml.load(text, Loader=_Loader)
+        json.dumps(value)
+        return typing.cast(Json, value)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError(f"this is not valid YAML ({error.problem})", where=f"{where}{at}") from error
+    except (TypeError, ValueError) as error:  # YAML's sets, bytes, and lists that hold themselves
+        raise RecipeError(f"there is a value that recipes do not know ({error})", where=where) from error
     except yaml.YAMLError as error:
         raise RecipeError("this is not text (control characters)", where=where, remedy="save the recipe as UTF-8") from error
 

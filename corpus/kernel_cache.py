@@ -46,4 +46,9 @@ def _base() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:  # a read-only home: compile once per boot instead
         folder = Path(tempfile.gettempdir()) / f"definemed-numba-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        # numba unpickles what it finds: a folder that another user put there first must not be read.
+        if found.st_uid != os.getuid() or found.st_mode & 0o022 or folder.is_symlink():
+            folder = Path(tempfile.mkdtemp(prefix="definemed-numba-"))
     return folder

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import logging
 import os
 import sys
 import zlib
@@ -26,6 +27,8 @@ from store.errors import InputError
 from store.fs import find_inputs, open_input
 from store.params import Execution, Json, Params
 from store.schema import DOCUMENT, KEY, ROW_BITS, SOURCE, require_columns
+
+log = logging.getLogger(__name__)
 
 READ_DOCS = 1000  # documents decoded at a time; fixed, because output row groups follow it
 Format = Literal["parquet", "jsonl"]
@@ -82,7 +85,11 @@ def list_files(source: FileSource) -> list[tuple[str, Format]]:
         names = find_inputs(pattern)
         if not names:
             raise InputError("no file matches", where=f"corpus.source.files: {pattern}", remedy="check the path or the glob")
-        found += [(n, f) for n in names if (f := _format(n, source.format, explicit=len(names) == 1)) is not None]
+        known = [(n, f) for n in names if (f := _format(n, source.format, explicit=len(names) == 1)) is not None]
+        if len(known) < len(names):
+            suffixes = sorted({os.path.splitext(n)[1] or "no suffix" for n in names} - {os.path.splitext(n)[1] for n, _ in known})
+            log.warning("%s: %d files of unknown format are not read (%s)", pattern, len(names) - len(known), ", ".join(suffixes))
+        found += known
     unique = sorted(set(found))
     if not unique:
         raise InputError(

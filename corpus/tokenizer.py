@@ -129,7 +129,7 @@ def _converted(folder: str, source: str) -> Tokenizer:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer
     except (OSError, ValueError, ImportError, AttributeError) as error:
         raise InputError(
             f"cannot read the tokenizer ({type(error).__name__})", where=source, expected="a tokenizer.json",
@@ -158,7 +158,13 @@ def check_tokenizer(source: str, end_of_text: str | None = None) -> None:
     from transformers import AutoTokenizer
 
     ours = load_tokenizer(source, end_of_text).tokenizer
-    theirs = AutoTokenizer.from_pretrained(local_folder(source))
+    try:
+        theirs = AutoTokenizer.from_pretrained(local_folder(source), trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise InputError(
+            f"transformers cannot load this tokenizer without running code from its folder ({type(error).__name__})", where=source,
+            remedy="remove auto_map from tokenizer_config.json; tokenizer.json says all that is needed",
+        ) from error  # fmt: skip
     size = ours.get_vocab_size(with_added_tokens=True)
     probes = [PROBE, *ours.decode_batch([[i] for i in range(0, size, max(1, size // N_PROBES))], skip_special_tokens=False)]
     if _ids(ours, probes) != _ids(theirs.backend_tokenizer, probes):

@@ -34,7 +34,9 @@ def generates(folder: str, device: str = "cpu") -> list[int]:
     model = model.to(device).eval()  # type: ignore[arg-type]  # transformers wraps to() in an untyped decorator
     # tokenizer.json verbatim: AutoTokenizer may rebuild it from the class that config.json suggests and change the ids.
     fast = os.path.isfile(os.path.join(folder, "tokenizer.json"))
-    tokenizer = (PreTrainedTokenizerFast if fast else AutoTokenizer).from_pretrained(folder, local_files_only=True)
+    tokenizer = (PreTrainedTokenizerFast if fast else AutoTokenizer).from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     ids = torch.tensor([tokenizer(PROMPT)["input_ids"]], device=device)
     with torch.inference_mode():
         if not bool(model(ids).logits.isfinite().all()):

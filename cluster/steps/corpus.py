@@ -16,6 +16,7 @@ from corpus.sample.params import SampleParams
 from corpus.select import SelectWorker
 from corpus.source import FileSource, Unit, list_files, list_units
 from corpus.stage import Stage
+from corpus.stages.decontaminate import Decontaminate
 from corpus.stages.language import Language
 from corpus.stages.lid_model import find_lid176
 from corpus.stages.normalise import Normalise
@@ -46,7 +47,8 @@ class Source:
         if isinstance(self.params, SampleSource):
             return {"unit_docs": self.params.unit_docs}
         out = {k: v for k, v in self.params.identity(self.inputs.digest).items() if k not in SOURCE_EXECUTION}
-        out["files"] = [f"{kind}:{self.inputs.digest(file)}" for file, kind in list_files(self.params)]
+        # Base names order the files and name quarantined units, so they decide bytes; folders do not.
+        out["files"] = [f"{kind}:{file.rsplit('/', 1)[-1]}:{self.inputs.digest(file)}" for file, kind in list_files(self.params)]
         return out
 
     def open(self, artifacts: Mapping[str, Artifact]) -> FileSource:
@@ -111,6 +113,8 @@ def stage_identity(stages: Sequence[Stage], inputs: Inputs) -> list[Json]:
         one: dict[str, Json] = {**stage.identity(inputs.digest), "version": stage.version}
         if isinstance(stage, Language) and stage.model is None:
             one["lid176"] = inputs.digest(find_lid176())
+        if isinstance(stage, Decontaminate):  # overlaps are counted by the benchmark's name
+            one["names"] = [url.rsplit("/", 1)[-1] for url in stage.benchmarks]
         out.append(one)
     return out
 

@@ -55,7 +55,9 @@ def run_train_step(
         raise StepError("training was stopped; its checkpoint is saved", where=f"step train, after step {summary['n_steps']}",
                         remedy="run the recipe again: it goes on from there")  # fmt: skip
     files = [*model_entries(draft.folder), draft.folder.entry(METRICS), draft.folder.entry(HELDOUT)]
-    return draft.commit(files=files, summary=summary, provenance=throughput(draft.folder / STATE))
+    # How many processes trained is how, not what: results are equal up to rounding, and the manifest does not speak of it.
+    how = {"n_processes": summary.pop("n_processes"), **throughput(draft.folder / STATE)}
+    return draft.commit(files=files, summary=summary, provenance=how)
 
 
 def _progress(watch: Watcher, spec: TrainSpec, plan: Artifact, name: str) -> Callable[[Mapping[str, Json]], None]:

@@ -4,10 +4,11 @@ import pytest
 
 from cluster.graph import Graph, Node
 from cluster.inputs import Inputs
+from cluster.lock import only_run
 from cluster.pipeline import Plan, execute, plan_run
 from cluster.recipe import load_recipe
 from store.artifact import Artifact
-from store.errors import RecipeError, StepError
+from store.errors import RecipeError, ResourceError, StepError
 from store.fs import Folder
 from store.run import RunRecord
 
@@ -88,3 +89,11 @@ def test_a_relative_output_folder_is_made_absolute_because_workers_have_other_cu
     monkeypatch.chdir(tmp_path)
     assert plan_run(load_recipe("demo"), Folder("out")).out.url == str(tmp_path / "out")
     assert plan_run(load_recipe("demo"), Folder("memory://out")).out.url == "memory://out"
+
+
+def test_two_runs_in_one_output_folder_are_kept_apart(tmp_path):
+    with only_run(Folder(str(tmp_path))), pytest.raises(ResourceError, match="another run is using"):
+        run([node("a")], tmp_path)
+    assert not (tmp_path / "runs").exists(), "the other run's record was touched"
+    _, record, _ = run([node("a")], tmp_path)
+    assert record.status == "finished"

@@ -41,6 +41,7 @@ def write(path, data):
         ({"corpus": {"stages": [{"stage": "signature"}, {"stage": "signature"}]}}, "dedup needs the stage signature exactly once"),
         ({"models": {"m": {"train": {"init": {}, "data": [{"set": "domain"}]}}}}, "needs a tokens section"),
         ({"models": {"m": {"merge": {"instruct": "a", "trained": "b"}}}}, "refers to a, which is not defined above it"),
+        ({"corpus": {"select": {"sets": {"manifest.json": {}}}}}, "the name manifest.json is taken"),
         ({"evaluation": {"models": ["x"]}}, "there is no model x"),
         ({"models": {"m": {"source": "x"}}, "evaluation": {"models": ["m"], "heldout": {"d": "domain"}}}, "holds nothing out"),
         ({"models": {"m": {"train": {"init": {}, "data": [], "learnin_rate": 1}}}}, "did you mean learning_rate?"),
@@ -83,7 +84,7 @@ def test_yaml_traps():
     with pytest.raises(RecipeError, match="line 1"):
         parse_yaml("a: [1", "x")
     assert parse_yaml("about: 2024-01-01", "x") == {"about": "2024-01-01"}
-    for text, words in (("? [a, b]\n: c", "a key is a list"), ("a: \x00", "not text")):
+    for text, words in (("? [a, b]\n: c", "a key is a list"), ("a: \x00", "not text"), ("a: &b [*b]", "do not know")):
         with pytest.raises(RecipeError, match=words):
             parse_yaml(text, "x")
     with pytest.raises(RecipeError):

@@ -175,10 +175,11 @@ def test_a_damaged_row_group_is_an_error_that_names_it(tmp_path):
         read_all(FileSource(files=(str(path),)))
 
 
-def test_files_are_in_name_order_and_other_files_of_a_folder_are_left_alone(tmp_path):
+def test_files_are_in_name_order_and_other_files_of_a_folder_are_left_alone_but_said(tmp_path, caplog):
     for name in ("b.parquet", "a.parquet"):
         write_parquet(tmp_path / name, [name])
     (tmp_path / "README.md").write_text("hier steht nichts")
     assert [f.rsplit("/", 1)[1] for f, _ in list_files(FileSource(files=(str(tmp_path),)))] == ["a.parquet", "b.parquet"]
+    assert "1 files of unknown format are not read (.md)" in caplog.text
     with pytest.raises(InputError, match="unknown file format"):
         list_files(FileSource(files=(str(tmp_path / "README.md"),)))

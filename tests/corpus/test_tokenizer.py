@@ -146,6 +146,19 @@ def test_padding_and_truncation_of_the_source_are_off(folder: Path, tmp_path: Pa
     assert ids == load_tokenizer(str(folder)).tokenizer.encode(TEXTS[0]).ids
 
 
+def test_code_beside_a_tokenizer_is_never_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    (model / "tokenizer_config.json").write_text(json.dumps({**config, **own}))
+    (model / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom transformers import PreTrainedTokenizerFast as Own\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask, and run it
+    with pytest.raises(InputError, match="without running code"):
+        check_tokenizer(str(model))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_parameters_name_one_tokenizer() -> None:
     for wrong in ({}, {"source": "x", "vocab_size": 1000}):
         with pytest.raises(ValidationError):
