@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, cast
 
 from pydantic import Field, model_validator
@@ -26,6 +26,7 @@ from corpus.stages import AnyStage
 from corpus.tokenizer import TokenizerParams
 from evaluation.params import EvaluationParams
 from merging.params import MergeParams
+from store.errors import RecipeError
 from store.params import Execution, FileByContent, Json, Params
 from training.params import ModelInit, TrainParams
 
@@ -189,19 +190,16 @@ def _dangling(recipe: Recipe) -> list[str]:
     sets = list(recipe.corpus.select.sets)
     tokenised = list(recipe.tokens.sets or sets) if recipe.tokens else []
     for name, spec in recipe.models.items():
-        needed: list[str] = []
+        needed = parents(spec)
         if isinstance(spec, TrainedModel):
-            needed = [spec.train.init] if isinstance(spec.train.init, str) else []
             for data in spec.train.data:
                 if recipe.tokens is None:
                     problems.append(f"models.{name} is trained, so the recipe needs a tokens section")
                 elif isinstance(data, SetData) and data.set not in tokenised:
                     problems.append(f"models.{name}.train.data: there is no tokenised set {data.set} (sets: {', '.join(tokenised)})")
-        elif isinstance(spec, MergedModel):
-            needed = [spec.merge.instruct, spec.merge.trained]
-        for other in needed:
-            if other not in known[: known.index(name)]:
-                problems.append(f"models.{name} refers to {other}, which is not defined above it (models: {', '.join(known)})")
+        problems += [
+            f"models.{name} refers to {m}, which is not defined (models: {', '.join(known)})" for m in needed if m not in known
+        ]
     if recipe.evaluation:
         problems += [f"evaluation.models: there is no model {m} (models: {', '.join(known)})"
                      for m in recipe.evaluation.models if m not in known]  # fmt: skip
@@ -243,6 +241,25 @@ def _bad_names(recipe: Recipe) -> list[str]:
     return problems
 
 
+def parents(spec: TrainedModel | MergedModel | GivenModel) -> list[str]:
+    """Names of the models a model is made from."""
+    if isinstance(spec, TrainedModel):
+        return [spec.train.init] if isinstance(spec.train.init, str) else []
+    return [spec.merge.instruct, spec.merge.trained] if isinstance(spec, MergedModel) else []
+
+
+def in_order(models: Mapping[str, TrainedModel | MergedModel | GivenModel]) -> list[str]:
+    """Model names, parents first, else as written; RecipeError for a circle."""
+    done: list[str] = []
+    while len(done) < len(models):
+        ready = [n for n, spec in models.items() if n not in done and all(p in done for p in parents(spec))]
+        if not ready:
+            circle = [n for n in models if n not in done]
+            raise RecipeError(f"the models {', '.join(circle)} are made from each other in a circle", where="models")
+        done.append(ready[0])
+    return done
+
+
 def heldout_rules(recipe: Recipe) -> dict[str, SetRule]:
     """Sets with a held-out part."""
     return {n: r for n, r in recipe.corpus.select.sets.items() if r.heldout > 0.0}
@@ -251,7 +268,9 @@ def heldout_rules(recipe: Recipe) -> dict[str, SetRule]:
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe by path or built-in name, with overrides; RecipeError in words for anything wrong."""
     path = find_recipe(name)
-    return validate(Recipe, load_mapping(path, overrides), path)
+    recipe = validate(Recipe, load_mapping(path, overrides), path)
+    in_order(recipe.models)
+    return recipe
 
 
 def resolved(recipe: Recipe) -> dict[str, Json]:

@@ -37,6 +37,9 @@ def _sentence(model: type[BaseModel], problem: ErrorDetails) -> str:
         return f"unknown key {path}, {hint}"
     if problem["type"] == "missing":
         return f"{path} is missing"
+    if problem["type"] == "value_error":
+        words = problem["msg"].removeprefix("Value error, ")
+        return f"{path}: {words}" if path else words
     given = "" if isinstance(problem["input"], (dict, list)) else f" (given: {json.dumps(problem['input'], ensure_ascii=False)})"
     return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}{given}"
 

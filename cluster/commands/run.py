@@ -71,5 +71,5 @@ def _print_scores(plan: Plan, record: RunRecord) -> None:
         return
     from cluster.commands.scores import scores_table
 
-    console = Console()
-    console.print(scores_table(scores), width=None if console.is_terminal else 120)
+    # A log file is not 80 columns wide.
+    Console(width=None if Console().is_terminal else 120).print(scores_table(scores))

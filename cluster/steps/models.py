@@ -12,7 +12,18 @@ from dataclasses import dataclass
 
 from cluster.graph import Context, Node
 from cluster.inputs import Inputs
-from cluster.recipe import ChatData, GivenModel, MergedModel, MergeSpec, Recipe, TrainedModel, TrainSpec, chat_name, heldout_rules
+from cluster.recipe import (
+    ChatData,
+    GivenModel,
+    MergedModel,
+    MergeSpec,
+    Recipe,
+    TrainedModel,
+    TrainSpec,
+    chat_name,
+    heldout_rules,
+    in_order,
+)
 from cluster.steps.tokens import TOKENIZER
 from corpus.packing import MixtureEntry, plan
 from corpus.passes import peak_rss_mb
@@ -34,9 +45,10 @@ HUB_FILES = ["model*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer
 
 
 def model_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
-    """The nodes of the models section, in its order."""
+    """The nodes of the models section, parents first."""
     nodes: list[Node] = []
-    for name, spec in recipe.models.items():
+    for name in in_order(recipe.models):
+        spec = recipe.models[name]
         if isinstance(spec, TrainedModel):
             nodes += [_pack_node(name, spec.train, inputs), _train_node(name, spec.train, recipe, inputs)]
         elif isinstance(spec, MergedModel):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from cluster.pipeline import plan_run
-from cluster.recipe import Recipe, load_recipe, resolved
+from cluster.recipe import Recipe, in_order, load_recipe, resolved
 from cluster.recipe_file import find_recipe, load_mapping, merge, parse_yaml
 from store.errors import RecipeError
 from store.fs import Folder
@@ -40,7 +40,7 @@ def write(path, data):
         ({"corpus": {"stages": [{"stage": "normalise"}]}}, "dedup needs the stage signature"),
         ({"corpus": {"stages": [{"stage": "signature"}, {"stage": "signature"}]}}, "dedup needs the stage signature exactly once"),
         ({"models": {"m": {"train": {"init": {}, "data": [{"set": "domain"}]}}}}, "needs a tokens section"),
-        ({"models": {"m": {"merge": {"instruct": "a", "trained": "b"}}}}, "refers to a, which is not defined above it"),
+        ({"models": {"m": {"merge": {"instruct": "a", "trained": "b"}}}}, "r.yaml: models.m refers to a, which is not defined"),
         ({"corpus": {"select": {"sets": {"manifest.json": {}}}}}, "the name manifest.json is taken"),
         ({"evaluation": {"models": ["x"]}}, "there is no model x"),
         ({"models": {"m": {"source": "x"}}, "evaluation": {"models": ["m"], "heldout": {"d": "domain"}}}, "holds nothing out"),
@@ -152,3 +152,12 @@ def test_a_recipe_that_is_not_utf8_is_said_to_be_so(tmp_path):
     (tmp_path / "r.yaml").write_bytes("about: Müller".encode("latin-1"))
     with pytest.raises(RecipeError, match="not UTF-8"):
         load_recipe(str(tmp_path / "r.yaml"))
+
+
+def test_models_may_be_written_in_any_order_but_not_in_a_circle(tmp_path):
+    merged = {"merge": {"instruct": "instruct", "trained": "other"}}
+    models = {"a-merged": merged, "other": {"source": "x"}, "instruct": {"source": "y"}}
+    assert in_order(load_recipe(write(tmp_path / "r.yaml", SMALL | {"models": models})).models) == ["instruct", "other", "a-merged"]
+    circle = {"a": {"merge": {"instruct": "b", "trained": "b"}}, "b": {"merge": {"instruct": "a", "trained": "a"}}}
+    with pytest.raises(RecipeError, match="a, b are made from each other in a circle"):
+        load_recipe(write(tmp_path / "r.yaml", SMALL | {"models": circle}))
