@@ -97,19 +97,20 @@ def hub_commit(name: str, revision: str) -> str:
     if COMMIT.fullmatch(revision):
         return revision
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     try:
         return str(HfApi().model_info(name, revision=revision, timeout=5).sha)
     except HFValidationError as error:
         raise InputError("neither a folder nor a valid name on the hub", where=name) from error
-    except (HfHubHTTPError, OSError):
+    except Exception as unreachable:  # the hub's client raises its transport's errors, which differ between its versions
         try:
             return os.path.basename(snapshot_download(name, revision=revision, local_files_only=True))
-        except (LocalEntryNotFoundError, OSError) as error:
-            raise ResourceError("the model is neither here nor can the hub be reached", where=name,
-                                remedy="download it on a machine with network, and give the folder as models.<name>.source"
-                                ) from error  # fmt: skip
+        except Exception:
+            raise ResourceError(
+                f"the model is neither here nor to be had from the hub ({type(unreachable).__name__})", where=name,
+                remedy="download it on a machine with network, and give the folder as models.<name>.source",
+            ) from unreachable  # fmt: skip
 
 
 def resolve_model(source: str, revision: str) -> str:
@@ -118,7 +119,8 @@ def resolve_model(source: str, revision: str) -> str:
         return source
     from huggingface_hub import snapshot_download
 
-    return str(snapshot_download(source, revision=revision, allow_patterns=HUB_FILES))
+    # By commit: a branch may have moved since the fingerprint was taken.
+    return str(snapshot_download(source, revision=hub_commit(source, revision), allow_patterns=HUB_FILES))
 
 
 # --------------------------------------------------------------------------------------------------------------------- packing

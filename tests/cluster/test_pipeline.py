@@ -121,7 +121,9 @@ def test_plan_shows_passes_steps_and_unreachable_sources(tmp_path):
     done = definemed("plan", "demo", out=tmp_path, check=0)
     for words in ("passes", "normalise > language", "barrier", "train/continued", "merge/merged", "evaluate"):
         assert words in done.stdout
-    real = definemed("plan", "definemed-qwen2.5-7b", out=tmp_path, check=0, HF_HUB_OFFLINE="1")
+    unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    real = definemed("plan", "definemed-qwen2.5-7b", out=tmp_path, check=0, **unreachable)
+    assert "Traceback" not in real.stderr and "nor to be had from the hub" in " ".join(real.stdout.split())
     assert "495,964,485" in real.stdout and "slerp of instruct and continued" in " ".join(real.stdout.split())
 
 
