@@ -49,8 +49,8 @@ format: $(READY)
 doctor: $(READY)
 	$(BIN)/definemed doctor
 
-DATA ?= ../shared/data
 real: $(READY)
+	@test -n "$(DATA)" || { echo "error: make real DATA=folder, with web/*.parquet and truth/web.parquet (docs/development.md)"; exit 2; }
 	$(BIN)/python benchmarks/road.py --data $(DATA) --out $(OUT)-real
 
 bench: $(READY)
