@@ -106,6 +106,8 @@ def doctor(out: OutOption = DEFAULT_OUT) -> None:
 
 def main() -> None:
     """The console script: errors a user can cause become one sentence and exit code 2; --debug shows the traceback."""
+    # On-premise means that no library reports home either; workers of a local Ray inherit this.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     debug = "--debug" in sys.argv
     if debug:  # accepted before or after the command
         sys.argv = [sys.argv[0], "--debug", *[a for a in sys.argv[1:] if a != "--debug"]]

@@ -8,7 +8,6 @@ moves another one; near-duplicates cannot straddle the border because deduplicat
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,13 +171,3 @@ def assign(batch: pa.RecordBatch, params: SelectParams) -> tuple[npt.NDArray[np.
             fits &= (last <= rule.max) if rule.max is not None else True
         which[(which < 0) & fits] = i
     return which, last
-
-
-def set_counts(receipts: Sequence[Receipt]) -> Mapping[str, int]:
-    """Documents per set over all tasks."""
-    total: dict[str, int] = {}
-    for receipt in receipts:
-        for name, n in receipt.counts.items():
-            if name.startswith("kept/"):
-                total[name[5:]] = total.get(name[5:], 0) + n
-    return dict(sorted(total.items()))

@@ -52,7 +52,6 @@ DROPPED = pa.schema(
 QUARANTINED = pa.schema([("unit", pa.string()), ("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 
 # Columns the signature stage adds; written beside the documents, not into them.
-N_BANDS_META = b"n_bands"
 
 
 def signature_schema(n_bands: int) -> pa.Schema:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -158,10 +157,3 @@ def _tokenise(
     receipts = ctx.executor.map(Job("tokens", worker, kwargs, tokenise_tasks(sizes), draft, unit="documents"))
     loaded = load_tokenizer(source, end_of_text)
     return draft.commit(receipts, summary=token_summary(receipts, loaded, tokenizer_digest(source)))
-
-
-def tokenizer_eos(artifact: Artifact) -> int:
-    """The end-of-text id a tokenizer artifact recorded."""
-    value = artifact.manifest.summary["eos_id"]
-    assert isinstance(value, int), json.dumps(value)
-    return value

@@ -183,3 +183,22 @@ def test_files_are_in_name_order_and_other_files_of_a_folder_are_left_alone_but_
     assert "1 files of unknown format are not read (.md)" in caplog.text
     with pytest.raises(InputError, match="unknown file format"):
         list_files(FileSource(files=(str(tmp_path / "README.md"),)))
+
+
+def test_a_cut_that_falls_on_the_start_of_a_line_loses_nothing(tmp_path):
+    lines = [json.dumps({"text": f"{i:0100d}"}).encode().ljust(127) + b"\n" for i in range(40)]
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines))
+    source = FileSource(files=(str(tmp_path / "a.jsonl"),), unit_bytes=1024)
+    assert all(u.begin % 128 == 0 for u in list_units(source)) and len(list_units(source)) == 5
+    rows, bad = read_all(source)
+    assert [int(r["text"]) for r in rows] == list(range(40)) and not bad
+
+
+def test_a_flipped_byte_is_noticed_by_the_page_checksum(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": [f"Seite Nummer {i}" for i in range(200)]})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"Nummer 77", b"Nummer 78", 1))
+    with pytest.raises(InputError, match=r"a\.parquet.*cannot be read"):
+        read_all(FileSource(files=(str(path),)))
