@@ -21,6 +21,7 @@ from benchmarks.dedup_peers.datatrove_peer import signer
 from benchmarks.dedup_peers.tokens import ngrams, simplified
 from corpus.columns import text_buffers
 from corpus.minhash import band_hashes, hash_family
+from corpus.shingles import Grams
 from corpus.signature import Signature
 from corpus.simplify import simplify
 from store.params import Json
@@ -96,9 +97,9 @@ def _stage(texts: pa.Array) -> Callable[[], object]:
 
 
 def _kernel(texts: pa.Array) -> Callable[[], object]:
-    a, b = hash_family(NUM_PERM, 1)
+    factors = hash_family(NUM_PERM, 1)
     ready = [simplify(*text_buffers(batch.column("text"))) for batch in _batches(texts)]
-    return lambda: [band_hashes(offsets, data, 5, a, b, 14) for offsets, data in ready]
+    return lambda: [band_hashes(offsets, data, Grams(5), factors, 14) for offsets, data in ready]
 
 
 def _datatrove(texts: pa.Array, work: str) -> Callable[[], object]:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from corpus.intrinsics import PAD
-from corpus.minhash import band_hashes, hash_family
+from corpus.minhash import bands_of, hash_family, minima
+from corpus.shingles import Grams
 
 LETTERS = 7
 CHUNK_WORDS = 4_000_000
@@ -43,17 +44,17 @@ def meeting(n_shingles: int, jaccard: float, n_pairs: int, buckets: int = 14, ro
     """Measure pairs of texts of n_shingles words each, at the similarity nearest to ``jaccard`` that they can have."""
     common = round(2 * n_shingles * jaccard / (1 + jaccard))
     exact = common / (2 * n_shingles - common)
-    a, b = hash_family(buckets * rows, seed)
+    factors = hash_family(buckets * rows, seed)
     random = np.random.default_rng([n_shingles, common, seed])
     met: list[npt.NDArray[np.bool_]] = []
     equal: list[npt.NDArray[np.float64]] = []
     at_once = max(1, CHUNK_WORDS // n_shingles)
     for begin in range(0, n_pairs, at_once):
         offsets, data = pairs_of_texts(random, min(at_once, n_pairs - begin), n_shingles, common)
-        minima = band_hashes(offsets, data, 1, a, b, buckets * rows)  # a band of one row is equal where its minimum is
-        same = minima[0::2] == minima[1::2]
-        met.append(same.reshape(-1, buckets, rows).all(axis=2).any(axis=1))
-        equal.append(same.mean(axis=1))
+        least = minima(offsets, data, Grams(1), factors)
+        bands = bands_of(offsets, least, buckets)
+        met.append((bands[0::2] == bands[1::2]).any(axis=1))
+        equal.append((least[0::2] == least[1::2]).mean(axis=1))
     share = np.concatenate(equal)
     variance = exact * (1 - exact) / (buckets * rows)
     return Meeting(n_shingles, exact, n_pairs, float(np.concatenate(met).mean()), 1 - (1 - exact**rows) ** buckets,

@@ -24,7 +24,7 @@ ENOUGH = 20
 def render(name: str, quality: Quality, min_jaccard: float | None) -> str:
     """The page; the same clusters give the same page."""
     sections = [_sizes(quality), _precision(quality), _recall(quality), _largest(quality), _pairs(quality)]
-    setting = f"{quality.buckets} bands of {quality.rows} minima over word {quality.ngram}-grams"
+    setting = f"{quality.buckets} bands of {quality.rows} minima over {quality.grams}"
     meta = setting + (f" · pairs confirmed at a similarity of {min_jaccard:g}" if min_jaccard is not None else " · not verified")
     return render_sheet(Sheet(
         "quality of deduplication", name, verdict(quality), meta, _tiles(quality), tuple(_notes(quality)),
@@ -107,7 +107,7 @@ def _precision(quality: Quality) -> Section | None:
     return Section("precision", "How alike is what was dropped?", (
         Paragraph(
             f"{plural(len(pairs), 'document')} that deduplication drops, drawn by key, each beside the survivor of its cluster: "
-            f"Jaccard similarity of the sets of word {quality.ngram}-grams of both lower-case texts as they stand."
+            f"Jaccard similarity of the sets of {quality.grams} of both lower-case texts as they stand."
         ),
         Figure(histogram([i / STEPS for i in range(STEPS + 1)], heights, label, "Jaccard similarity", DUPLICATE), "", title),
         table(title, ["Similarity", "Documents", "Share", "Differ in numbers"], rows,

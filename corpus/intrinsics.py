@@ -12,8 +12,8 @@ from numba import types
 from numba.extending import intrinsic
 
 _I64, _I128 = ir.IntType(64), ir.IntType(128)
-PAD = 8
-"""Bytes that must be readable behind the last byte a kernel asks ``load64`` for."""
+PAD = 64
+"""Bytes that must be readable behind the last byte of a text: kernels look at blocks of up to 64 bytes."""
 
 
 @intrinsic

@@ -3,10 +3,12 @@
 Input is simplified text (corpus/simplify.py) as Arrow buffers: words separated by single blanks; shingles are corpus/shingles.py's.
 
 Min-wise hashing after Broder 1997 ("On the resemblance and containment of documents"): the probability that two documents agree in a
-minimum is the Jaccard similarity of their shingle sets. The K hash functions are h(x) = (a x + b mod 2^64) >> 32 of the shingle's upper
-32 bits, with random 64-bit a and b: strongly universal (Dietzfelbinger 1996, "Universal hashing and k-wise independent random variables
-via integer arithmetic without primes"; multiply-shift of Dietzfelbinger et al. 1997). No 2-universal family is min-wise independent for
-every set; on shingle hashes the variance is the binomial J(1-J)/K within the noise of the test.
+minimum is the Jaccard similarity of their shingle sets. The K hash functions are h_k(x) = x1 + c_k x2 modulo 2^32, of the lower and
+the upper half of a shingle's 64-bit hash, with distinct random c_k: double hashing (Kirsch and Mitzenmacher 2006, "Less hashing, same
+performance: building a better Bloom filter") with random factors in the place of 0, 1, 2, ..., which would make three functions an
+arithmetic progression. Over random x each h_k is uniform, and (h_j, h_k) is a bijection of (x1, x2) where c_j - c_k is odd (else all
+but as many low bits as c_j - c_k has zeros at its end): two functions are independent, which makes the variance of the estimate the
+binomial J(1-J)/K. All 64 bits of a shingle go in, so two texts of one shingle each agree in a band by chance once in 2^64.
 
 A band of r minima becomes one 64-bit hash. ``NEVER`` (all ones) marks a document without shingles and matches nothing. The exact
 hash is xxHash64 under two seeds.
@@ -18,11 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from corpus.intrinsics import PAD, load64
-from corpus.shingles import mix, shingles
+from corpus.intrinsics import PAD, fold, load64
+from corpus.lanes import LANES, least_of_pairs
+from corpus.shingles import K1, K2, Grams, mix, shingles
 
 NEVER = np.uint64(0xFFFFFFFFFFFFFFFF)
 
+U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 
 _P1 = np.uint64(0x9E3779B185EBCA87)
@@ -33,13 +37,14 @@ _P5 = np.uint64(0x27D4EB2F165667C5)
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-def hash_family(n_hashes: int, seed: int) -> tuple[U64, U64]:
-    """(a [n_hashes], b [n_hashes]): SplitMix64 from ``seed``, so the numbers do not depend on any library's version."""
+def hash_family(n_hashes: int, seed: int) -> U32:
+    """c [n_hashes], distinct: upper halves of SplitMix64 from ``seed``, so the numbers do not depend on any library's version."""
     state = (np.arange(1, 2 * n_hashes + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) + np.uint64(seed % 2**64)
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    state ^= state >> np.uint64(31)
-    return state[:n_hashes].copy(), state[n_hashes:].copy()
+    drawn = ((state ^ (state >> np.uint64(31))) >> np.uint64(32)).astype(np.uint32)
+    _, first = np.unique(drawn, return_index=True)  # of twice as many as needed, nearly all are distinct
+    return drawn[np.sort(first)[:n_hashes]]
 
 
 @njit(cache=True, nogil=True)
@@ -89,36 +94,28 @@ def xxh64(data, begin, end, seed):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _minima(found, count, a, b, minima):  # type: ignore[no-untyped-def]
-    """minima[k] = min over shingles of h_k. The inner loop is over k, which vectorises."""
-    minima[:] = np.uint32(0xFFFFFFFF)
-    for s in range(count):
-        x = found[s] >> np.uint64(32)
-        for k in range(len(a)):
-            h = np.uint32((a[k] * x + b[k]) >> np.uint64(32))
-            minima[k] = min(minima[k], h)
-
-
-@njit(cache=True, nogil=True)
-def _band_hash(minima, first, rows):  # type: ignore[no-untyped-def]
-    h = np.uint64(rows)
-    for k in range(first, first + rows):
-        h = mix((h ^ np.uint64(minima[k])) + _P1)
-    return h - np.uint64(1) if h == NEVER else h
-
-
-@njit(cache=True, nogil=True)
-def _signatures(offsets, data, ngram, a, b, n_bands, bands, found, minima):  # type: ignore[no-untyped-def]
-    recent = np.empty(ngram, np.uint64)
-    rows = len(a) // n_bands
+def _minima(offsets, data, chars, ngram, factors, units, found, out):  # type: ignore[no-untyped-def]
     for i in range(len(offsets) - 1):
-        count = shingles(data, offsets[i], offsets[i + 1], ngram, recent, found)
-        if count == 0:
-            bands[i, :] = NEVER
+        count = shingles(data, offsets[i], offsets[i + 1], chars, ngram, units, found)
+        least_of_pairs(found, count, factors, out[i])
+
+
+@njit(cache=True, nogil=True)
+def _bands(offsets, minima, out):  # type: ignore[no-untyped-def]
+    n_bands = out.shape[1]
+    rows = minima.shape[1] // n_bands
+    for i in range(len(offsets) - 1):
+        if offsets[i] == offsets[i + 1]:
+            out[i, :] = NEVER
             continue
-        _minima(found, count, a, b, minima)
         for j in range(n_bands):
-            bands[i, j] = _band_hash(minima, j * rows, rows)
+            h = np.uint64(rows)
+            for k in range(j * rows, (j + 1) * rows - 1, 2):
+                h = fold((np.uint64(minima[i, k]) | (np.uint64(minima[i, k + 1]) << np.uint64(32))) ^ K1, h ^ K2)
+            if rows % 2:
+                h = fold(np.uint64(minima[i, (j + 1) * rows - 1]) ^ K1, h ^ K2)
+            h = mix(h)
+            out[i, j] = h - np.uint64(1) if h == NEVER else h
 
 
 @njit(cache=True, nogil=True)
@@ -131,15 +128,31 @@ def _exact(offsets, data, out):  # type: ignore[no-untyped-def]
             out[i, 1] = xxh64(data, offsets[i], offsets[i + 1], _P3)
 
 
-def band_hashes(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], ngram: int, a: U64, b: U64, n_bands: int) -> U64:
-    """[n, n_bands] band hashes of n simplified texts; len(a) must be a multiple of n_bands. NEVER for a text without words.
+def minima(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], grams: Grams, factors: U32) -> U32:
+    """[n, K] minima of n simplified texts under K hash functions (hash_family); all ones for a text without a word.
 
-    Memory: 8 bytes per document and band, and 4 bytes per byte of the longest text.
+    Memory: 4 bytes per document and function, and 8 per byte of the longest text (of characters: 16).
     """
-    bands, data = np.empty((len(offsets) - 1, n_bands), np.uint64), padded(data, int(offsets[-1]))
+    n, k = len(offsets) - 1, len(factors)
+    out = np.full((n, -(-k // LANES) * LANES), 0xFFFFFFFF, np.uint32)
     longest = int(np.diff(offsets).max(initial=0))
-    _signatures(offsets, data, ngram, a, b, n_bands, bands, np.empty(longest // 2 + 1, np.uint64), np.empty(len(a), np.uint32))
-    return bands
+    units, found = grams.room(longest), grams.room(longest)
+    lanes = np.zeros(out.shape[1], np.uint32)
+    lanes[:k] = factors
+    _minima(offsets, padded(data, int(offsets[-1])), grams.chars, grams.n, lanes, units, found, out)
+    return np.ascontiguousarray(out[:, :k])
+
+
+def bands_of(offsets: npt.NDArray[np.int64], least: U32, n_bands: int) -> U64:
+    """[n, n_bands] band hashes of minima [n, K], K a multiple of n_bands. NEVER for a text without a word."""
+    out = np.empty((len(least), n_bands), np.uint64)
+    _bands(offsets, least, out)
+    return out
+
+
+def band_hashes(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8], grams: Grams, factors: U32, n_bands: int) -> U64:
+    """[n, n_bands]: bands_of the minima."""
+    return bands_of(offsets, minima(offsets, data, grams, factors), n_bands)
 
 
 def exact_hashes(offsets: npt.NDArray[np.int64], data: npt.NDArray[np.uint8]) -> U64:

@@ -66,6 +66,7 @@ QUARANTINED = pa.schema(
 
 # Columns the signature stage adds; written beside the documents, not into them. A column per band, so that one can be read alone.
 EXACT = ("exact_0", "exact_1")
+MINIMA = "minima"
 
 
 def band_name(band: int) -> str:
@@ -73,15 +74,19 @@ def band_name(band: int) -> str:
     return f"band_{band:03d}"
 
 
-def signature_schema(n_bands: int) -> pa.Schema:
-    """doc_key, the two halves of the 128-bit hash of the simplified text, one uint64 per MinHash band, and the length in characters."""
+def signature_schema(n_bands: int, n_minima: int = 0) -> pa.Schema:
+    """doc_key, the two halves of the 128-bit hash of the simplified text, one uint64 per MinHash band, and the length in characters.
+
+    With ``n_minima`` also the minima that the bands were made of, as a list of that many uint32.
+    """
     bands = [band_name(band) for band in range(n_bands)]
-    return pa.schema([KEY, *((name, pa.uint64()) for name in (*EXACT, *bands)), ("n_chars", pa.int32())])
+    minima = [pa.field(MINIMA, pa.list_(pa.uint32(), n_minima))] if n_minima else []
+    return pa.schema([KEY, *((name, pa.uint64()) for name in (*EXACT, *bands)), ("n_chars", pa.int32()), *minima])
 
 
 def is_signature(column: str) -> bool:
     """Whether a column belongs to the signatures."""
-    return column in EXACT or column == "n_chars" or column.startswith("band_")
+    return column in (*EXACT, "n_chars", MINIMA) or column.startswith("band_")
 
 
 # Members of duplicate clusters of two or more; documents not listed are alone. ``level`` is "exact" or "minhash".

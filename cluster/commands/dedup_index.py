@@ -16,7 +16,7 @@ from store.artifact import Artifact, Draft, Identity
 from store.errors import InputError
 from store.fs import Folder, open_input
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 
 
 def make_index(artifact: str, to: str, address: str) -> None:

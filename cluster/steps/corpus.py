@@ -33,7 +33,7 @@ from store.fs import Folder
 from store.params import Json
 
 # Raised when a step would write other bytes for the same parameters.
-VERSIONS = {"sample": 2, "classifier": 2, "documents": 2, "dedup": 2, "repeated_text": 1, "select": 1}
+VERSIONS = {"sample": 2, "classifier": 2, "documents": 2, "dedup": 3, "repeated_text": 1, "select": 1}
 SOURCE_EXECUTION = ("files", "format", "max_files")
 
 
@@ -190,13 +190,14 @@ def check_total(receipts: Sequence[Receipt], step: str) -> None:
 
 
 def _dedup_node(corpus: CorpusParams, params: deduplication.DedupParams, inputs: Inputs) -> Node:
-    ngram = next(s.ngram for s in corpus.stages if isinstance(s, Signature))
+    grams = next(s.grams for s in corpus.stages if isinstance(s, Signature))
 
     def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
         local = with_local_files(params, ctx.local)
         earlier = [Artifact.open(Folder(os.path.dirname(url))) for url in local.against]
+        deduplication.require_alike(artifacts["documents"], earlier)
         signatures, documents = deduplication.signatures_of(artifacts["documents"], earlier)
-        return deduplication.connect(draft, ctx.executor, signatures, params, documents, ngram)
+        return deduplication.connect(draft, ctx.executor, signatures, params, documents, grams)
 
     return Node("dedup", "dedup", VERSIONS["dedup"], {"documents": "documents"}, lambda: params.identity(inputs.digest), run,
                 "exchange by band, connected components, one survivor a cluster")  # fmt: skip

@@ -14,13 +14,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.dedup.index import signature_params
+from corpus.dedup.index import signed_with
 from corpus.dedup.run import signatures_of
 from corpus.dedup.signatures import Signatures
 from corpus.dedup.similarity import jaccard
 from corpus.dedup.verify import shingle_lists
 from corpus.minhash import NEVER
-from corpus.signature import Signature
+from corpus.shingles import Grams
 from store.artifact import Artifact
 from store.fs import open_input
 from store.schema import EXACT, KEY, band_name
@@ -49,18 +49,17 @@ class Match:
 
 def lookup(artifact: Artifact, texts: Sequence[str], min_jaccard: float = 0.0) -> list[Match]:
     """Every page of the corpus that shares a band or the exact hash with a text; best first, by query."""
-    params = {k: v for k, v in signature_params(artifact).items() if k != "version"}
-    stage = Signature.model_validate(params)
+    stage = signed_with(artifact)
     signatures, documents = signatures_of(artifact)
     column = pa.array(texts, pa.large_string())
     signed = stage.open({})(pa.record_batch({"text": column})).columns
     shared = _shared(signatures, signed, stage.buckets)
-    sets = shingle_lists(column, stage.ngram)
+    sets = shingle_lists(column, stage.grams)
     found: list[Match] = []
     for at, first in enumerate(signatures.first):
         here = shared[(shared["number"] >= first) & (shared["number"] < first + signatures.n_rows[at])]
         if len(here):
-            found += _matches(signatures, documents[at], at, here, sets, stage.ngram, min_jaccard)
+            found += _matches(signatures, documents[at], at, here, sets, stage.grams, min_jaccard)
     return sorted(found, key=lambda m: (m.query, -m.jaccard, -m.n_bands, m.doc_key))
 
 
@@ -85,14 +84,14 @@ def _shared(signatures: Signatures, signed: object, n_bands: int) -> npt.NDArray
 
 
 def _matches(
-    signatures: Signatures, url: str, at: int, here: npt.NDArray[np.void], sets: pa.LargeListArray, ngram: int, least: float
+    signatures: Signatures, url: str, at: int, here: npt.NDArray[np.void], sets: pa.LargeListArray, grams: Grams, least: float
 ) -> list[Match]:
     rows = np.unique(here["number"] - signatures.first[at])
     with open_input(url) as source, pq.ParquetFile(source) as file:
         content = "shingles" if "shingles" in file.schema_arrow.names else "text"
         table = file.read(columns=[KEY.name, "id", "url", content], use_threads=False).take(pa.array(rows))
     theirs = table[content].combine_chunks()
-    theirs = theirs if content == "shingles" else shingle_lists(theirs, ngram)
+    theirs = theirs if content == "shingles" else shingle_lists(theirs, grams)
     keys, ids, urls = (table[name].to_pylist() for name in (KEY.name, "id", "url"))
     found = []
     for row in here:

@@ -1,7 +1,7 @@
 """How good the clusters of a run are, without anybody's truth: measured on a sample of its own pages.
 
 The sample is of documents beside their survivor (the ones that deduplication drops), one in so many, drawn by their keys: the same run,
-the same sample. Of each such pair the texts and the bands are read and two similarities taken, both of sets of word n-grams:
+the same sample. Of each such pair the texts and the bands are read and two similarities taken, both of sets of n-grams:
 
 * ``jaccard``: of the lower-case texts as they stand. Its distribution is the precision: what was dropped, and was it a copy?
 * ``signed``: of the simplified texts, in which numbers are equal, which is what bands see. A pair that shares at least one band was
@@ -17,7 +17,7 @@ what was confirmed is in the sample. Memory: 33 bytes per member of a cluster, a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,11 +25,12 @@ import numpy as np
 import pyarrow as pa
 
 from corpus.columns import text_buffers, text_column
+from corpus.dedup.index import signed_with
 from corpus.dedup.members import Keys, Members
 from corpus.dedup.rows import Row, read_rows
+from corpus.shingles import Grams
 from corpus.simplify import simplify
 from store.artifact import Artifact
-from store.errors import InputError
 
 WORD = re.compile(r"\w+")
 DUPLICATE, UNLIKE = 0.8, 0.6
@@ -96,7 +97,7 @@ class Quality:
 
     Attributes:
         n_docs, n_clusters, n_duplicates: documents compared, clusters of two or more, documents beside a survivor.
-        buckets, rows, ngram: of the signatures.
+        buckets, rows, grams: of the signatures.
         sizes: (least, most, clusters, documents) of clusters by size; most is 1, 2, 4, ... times two.
         n_elsewhere: documents that lose to one of an earlier corpus, whose text is not here: not in the sample.
         pairs: the sample.
@@ -109,7 +110,7 @@ class Quality:
     n_duplicates: int
     buckets: int
     rows: int
-    ngram: int
+    grams: Grams
     sizes: tuple[tuple[int, int, int, int], ...]
     n_elsewhere: int
     pairs: tuple[Pair, ...]
@@ -139,14 +140,14 @@ class Quality:
 
 def measure(dedup: Artifact, documents: Artifact, n_pairs: int = 2000, n_largest: int = 5, n_members: int = 3) -> Quality:
     """Measure the clusters of ``dedup``, which was made from ``documents`` (kept/ with texts, signatures/)."""
-    stage = _signature(documents)
+    stage = signed_with(documents)
     members = Members.read(dedup)
     at = members.sample(n_pairs)
     largest = members.largest(n_largest, n_members)
     keys = [members.keys[at], members.survivor[at], *(rows for _, rows in largest), np.array([k for k, _ in largest], np.int64)]
-    found = read_rows(documents, np.unique(np.concatenate(keys)), stage["buckets"])
-    pairs = tuple(_pairs(members, at, found, stage["ngram"]))
-    b, r = stage["buckets"], stage["hashes_per_bucket"]
+    found = read_rows(documents, np.unique(np.concatenate(keys)), stage.buckets)
+    pairs = tuple(_pairs(members, at, found, stage.grams))
+    b, r = stage.buckets, stage.hashes_per_bucket
     recall = tuple(
         _recall([p for p in pairs if low <= p.signed < high], low, high, b, r) for low, high in zip(BINS, (*BINS[1:], 2.0), strict=True)
     )
@@ -159,35 +160,28 @@ def measure(dedup: Artifact, documents: Artifact, n_pairs: int = 2000, n_largest
     n_docs = summary["n_docs"]
     assert isinstance(n_docs, int)
     return Quality(
-        n_docs, int((members.keys == members.survivor).sum()), int((members.keys != members.survivor).sum()), b, r, stage["ngram"],
+        n_docs, int((members.keys == members.survivor).sum()), int((members.keys != members.survivor).sum()), b, r, stage.grams,
         members.sizes(), members.n_elsewhere, pairs, recall, clusters,
     )  # fmt: skip
 
 
-def _signature(documents: Artifact) -> dict[str, int]:
-    """ngram, buckets and hashes_per_bucket of the stage that signed the documents."""
-    stages = documents.manifest.params.get("stages")
-    for stage in stages if isinstance(stages, list) else []:
-        if isinstance(stage, dict) and stage.get("stage") == "signature":
-            return {name: int(str(stage[name])) for name in ("ngram", "buckets", "hashes_per_bucket")}
-    raise InputError("the documents were not signed", where=documents.folder.url, expected="a documents artifact with signatures/")
-
-
-def _pairs(members: Members, at: Keys, found: dict[int, Row], ngram: int) -> list[Pair]:
+def _pairs(members: Members, at: Keys, found: dict[int, Row], grams: Grams) -> list[Pair]:
+    units: Callable[[str], Sequence[str]] = str if grams.chars else WORD.findall
+    signed: Callable[[str], Sequence[str]] = str if grams.chars else str.split
     out = []
     for i in at.tolist():
         a, b = found[int(members.keys[i])], found[int(members.survivor[i])]
         plain = text_column(*simplify(*text_buffers(pa.array([a.text, b.text], pa.large_string())))).to_pylist()
         out.append(Pair(
             a, b, int(members.size[i]), "exact" if members.exact[i] else "minhash",
-            jaccard(WORD.findall(a.text.lower()), WORD.findall(b.text.lower()), ngram),
-            jaccard(plain[0].split(), plain[1].split(), ngram), sum(x == y for x, y in zip(a.bands, b.bands, strict=True)),
+            jaccard(units(a.text.lower()), units(b.text.lower()), grams.n), jaccard(signed(plain[0]), signed(plain[1]), grams.n),
+            sum(x == y for x, y in zip(a.bands, b.bands, strict=True)),
         ))  # fmt: skip
     return out
 
 
 def jaccard(a: Sequence[str], b: Sequence[str], ngram: int) -> float:
-    """Similarity of the sets of n-grams of two lists of words; a shorter list is one n-gram. 0 if neither has a word."""
+    """Similarity of the sets of n-grams of two lists of words, or two texts; what is shorter is one n-gram. 0 if both are empty."""
     first, second = ({tuple(w[i : i + ngram]) for i in range(max(1, len(w) - ngram + 1))} if w else set() for w in (a, b))
     return len(first & second) / max(1, len(first | second))
 

@@ -18,28 +18,36 @@ from corpus.dedup.exchange import Cut, GroupWorker, ScatterWorker, groups_of, lo
 from corpus.dedup.params import DedupParams
 from corpus.dedup.signatures import Signatures
 from corpus.dedup.verify import MEMBER_BYTES, Candidates, ShingleWorker, VerifyWorker, write_components
+from corpus.shingles import Grams
 from store.artifact import Artifact, Draft, Receipt
 from store.errors import InputError
 from store.executor import Executor, Job, Task
 from store.fs import open_input
 
+WORD_5_GRAMS = Grams(5)
+
 
 def connect(
-    draft: Draft, executor: Executor, signatures: Signatures, params: DedupParams, documents: Sequence[str] = (), ngram: int = 5
+    draft: Draft,
+    executor: Executor,
+    signatures: Signatures,
+    params: DedupParams,
+    documents: Sequence[str] = (),
+    grams: Grams = WORD_5_GRAMS,
 ) -> Artifact:
     """Find the clusters of duplicates and commit them as ``clusters.parquet`` (store.schema.CLUSTERS, in order of doc_key).
 
     Args:
         documents: files of the same documents, in the order of the signature files: their text for ``min_jaccard``, and the column that
             ``keep: best`` or ``newest`` looks at.
-        ngram: words per shingle of the signatures.
+        grams: what a shingle of the signatures is made of.
 
     ``level`` is "exact" where the member's exact hash is its survivor's, else "minhash". Memory here: 9 bytes per document, the edges
     of one task, and clusters.MEMBER_BYTES per document that has a duplicate. Errors of tasks are the executor's StepError.
     """
     proposed, receipts = _propose(draft, executor, signatures, params)
     if params.min_jaccard is not None:
-        proposed, more = _verify(draft, executor, Proposal(signatures, tuple(documents), ngram, proposed), params)
+        proposed, more = _verify(draft, executor, Proposal(signatures, tuple(documents), grams, proposed), params)
         receipts += more
     roots = proposed.roots()
     clusters = clusters_of(roots, members(roots), signatures, params, _ranks(params, signatures, documents))
@@ -78,7 +86,7 @@ class Proposal:
 
     signatures: Signatures
     documents: tuple[str, ...]
-    ngram: int
+    grams: Grams
     sets: DisjointSets
 
 
@@ -89,7 +97,7 @@ def _verify(draft: Draft, executor: Executor, proposal: Proposal, params: DedupP
     in_file = [int(np.count_nonzero(member[a : a + n])) for a, n in zip(signatures.first, signatures.n_rows, strict=True)]
     memory = round(params.task_memory_mb * 1_000_000)
     n_parts = max(1, -(-sum(in_file) * MEMBER_BYTES // memory))
-    candidates = Candidates(signatures, proposal.documents, n_parts, proposal.ngram)
+    candidates = Candidates(signatures, proposal.documents, n_parts, proposal.grams)
     write_components(draft.folder, roots, member)
     tasks = [
         Task(f"shingles-{a:06d}-{b:06d}-into-{n_parts:05d}", {"begin": a, "end": b}, max(1, sum(in_file[a:b])))

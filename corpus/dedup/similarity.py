@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 from corpus.dedup.signatures import Numbers
-from corpus.shingles import shingles
+from corpus.shingles import Grams, shingles
 
 REFERENCES, REFERENCES_KEPT = 64, 16
 
@@ -24,11 +24,11 @@ U32 = npt.NDArray[np.uint32]
 I64 = npt.NDArray[np.int64]
 
 
-def shingle_sets(offsets: I64, data: npt.NDArray[np.uint8], ngram: int) -> tuple[I64, U32]:
+def shingle_sets(offsets: I64, data: npt.NDArray[np.uint8], grams: Grams) -> tuple[I64, U32]:
     """(offsets [n + 1], sorted distinct values) of n simplified texts; ``data`` readable as corpus.shingles asks."""
     longest = int(np.diff(offsets).max(initial=0))
-    ends, out = np.zeros(len(offsets), np.int64), np.empty(int(offsets[-1] - offsets[0]) // 2 + len(offsets), np.uint32)
-    _sets(offsets, data, ngram, np.empty(longest // 2 + 1, np.uint64), ends, out)
+    ends, out = np.zeros(len(offsets), np.int64), np.empty(len(grams.room(int(offsets[-1] - offsets[0]))) + len(offsets), np.uint32)
+    _sets(offsets, data, grams.chars, grams.n, grams.room(longest), grams.room(longest), ends, out)
     return ends, out[: ends[-1]].copy()
 
 
@@ -84,11 +84,10 @@ def _with_room(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
 
 
 @njit(cache=True, nogil=True)
-def _sets(offsets, data, ngram, found, ends, out):  # type: ignore[no-untyped-def]
-    recent = np.empty(ngram, np.uint64)
+def _sets(offsets, data, chars, ngram, units, found, ends, out):  # type: ignore[no-untyped-def]
     o = 0
     for row in range(len(offsets) - 1):
-        count = shingles(data, offsets[row], offsets[row + 1], ngram, recent, found)
+        count = shingles(data, offsets[row], offsets[row + 1], chars, ngram, units, found)
         values = np.empty(count, np.uint32)
         for i in range(count):
             values[i] = np.uint32(found[i] >> np.uint64(32))

@@ -29,6 +29,7 @@ from corpus.columns import text_buffers
 from corpus.dedup.exchange import npy
 from corpus.dedup.signatures import Numbers, Signatures, number_type
 from corpus.dedup.similarity import Resemblance, shingle_sets
+from corpus.shingles import Grams
 from corpus.simplify import simplify
 from store.artifact import Receipt
 from store.errors import ArtifactError
@@ -50,13 +51,13 @@ class Candidates:
         signatures: numbers the documents; file i holds the same ones as documents[i].
         documents: files with ``doc_key`` and ``text``.
         n_parts: parts of components.
-        ngram: words per shingle, as in the signatures.
+        grams: what a shingle is made of, as in the signatures.
     """
 
     signatures: Signatures
     documents: tuple[str, ...]
     n_parts: int
-    ngram: int
+    grams: Grams
 
     def none(self) -> int:
         """Stands for "in no component": the largest number there is."""
@@ -124,15 +125,15 @@ class ShingleWorker:
                 mine = wanted[row:end]
                 if mine.any():
                     sets = batch.column(content).filter(pa.array(mine))
-                    lists = sets if content == "shingles" else shingle_lists(sets, self.candidates.ngram)
+                    lists = sets if content == "shingles" else shingle_lists(sets, self.candidates.grams)
                     numbers = (np.flatnonzero(mine) + first + row).astype(components.dtype)
                     yield pa.table([components[row:end][mine], numbers, lists], schema=self._schema())
                 row = end
 
 
-def shingle_lists(text: pa.Array, ngram: int) -> pa.LargeListArray:
+def shingle_lists(text: pa.Array, grams: Grams) -> pa.LargeListArray:
     """The shingle sets of texts, numbers kept, as sorted lists of uint32."""
-    ends, values = shingle_sets(*simplify(*text_buffers(text.cast(pa.large_string())), keep_numbers=True), ngram)
+    ends, values = shingle_sets(*simplify(*text_buffers(text.cast(pa.large_string())), keep_numbers=True), grams)
     return pa.LargeListArray.from_arrays(pa.array(ends), pa.array(values))
 
 

@@ -2,15 +2,17 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.columns import text_buffers
 from corpus.intrinsics import PAD
-from corpus.minhash import NEVER, band_hashes, exact_hashes, hash_family, padded, xxh64
+from corpus.minhash import NEVER, band_hashes, bands_of, exact_hashes, hash_family, minima, padded, xxh64
+from corpus.shingles import Grams
 
-WORD = st.text("abcdefghijäöü0", min_size=1, max_size=20)
+WORD = st.text("abcdefghijäöü0𝒜", min_size=1, max_size=40)
 MASK = 2**64 - 1
 
 
@@ -21,39 +23,70 @@ def test_xxh64_is_xxhash(data: bytes, seed: int) -> None:
     assert int(xxh64(text, 3, len(text) - PAD, np.uint64(seed))) == xxhash.xxh64_intdigest(data, seed)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(WORD, max_size=12), min_size=1, max_size=4), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**64))
-def test_bands_equal_the_reference(documents: list[list[str]], n_bands: int, rows: int, seed: int) -> None:
+@pytest.mark.parametrize("unit", ["word", "char"])
+@settings(max_examples=100, deadline=None)
+@given(
+    documents=st.lists(st.lists(WORD, max_size=12), min_size=1, max_size=4),
+    ngram=st.integers(1, 20),
+    n_bands=st.integers(1, 40),
+    rows=st.integers(1, 5),
+    seed=st.integers(0, 2**64),
+)
+def test_bands_equal_the_reference(unit: str, documents: list[list[str]], ngram: int, n_bands: int, rows: int, seed: int) -> None:
     texts = [" ".join(d) for d in documents]
-    a, b = hash_family(n_bands * rows, seed)
-    found = band_hashes(*buffers(texts), 3, a, b, n_bands)
-    assert found.tolist() == [reference(t, 3, a.tolist(), b.tolist(), n_bands) for t in texts]
+    factors = hash_family(n_bands * rows, seed)
+    least = minima(*buffers(texts), Grams(ngram, unit), factors)
+    wanted = [reference(units(t, unit), ngram, factors.tolist()) for t in texts]
+    assert least.tolist() == wanted
+    bands = bands_of(buffers(texts)[0], least, n_bands)
+    assert bands.tolist() == [
+        [band(m[i * rows : (i + 1) * rows]) if t else int(NEVER) for i in range(n_bands)] for t, m in zip(texts, wanted, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("unit", ["word", "char"])
+def test_a_text_is_signed_alike_whatever_lies_around_it(unit: str) -> None:
+    """Ends of words at every place of the 64-byte blocks, another text right behind, texts that end with the buffer."""
+    factors = hash_family(16, 1)
+    texts = [" ".join("ab" * (1 + i % 7) for i in range(n)) + "c" * n for n in range(1, 140)]
+    together = minima(*buffers(texts), Grams(3, unit), factors)
+    alone = [minima(*buffers([t]), Grams(3, unit), factors)[0].tolist() for t in texts]
+    assert together.tolist() == alone == [reference(units(t, unit), 3, factors.tolist()) for t in texts]
 
 
 def test_the_hash_family_is_frozen() -> None:
-    a, b = hash_family(2, 1)
-    # SplitMix64 from state 1: the first four outputs of the reference implementation.
-    assert [*a.tolist(), *b.tolist()] == [0x910A2DEC89025CC1, 0xBEEB8DA1658EEC67, 0xF893A2EEFB32555E, 0x71C18690EE42C90B]
+    # SplitMix64 from state 1: upper halves of the first four outputs of the reference implementation.
+    assert hash_family(4, 1).tolist() == [0x910A2DEC, 0xBEEB8DA1, 0xF893A2EE, 0x71C18690]
+
+
+def test_hash_functions_are_distinct() -> None:
+    factors = hash_family(200_000, 5)  # of so many random 32-bit numbers about five are drawn twice
+    assert len(set(factors.tolist())) == len(factors) == 200_000
 
 
 def test_minima_agree_as_often_as_the_theory_says() -> None:
     n_pairs, k = 3000, 112
-    offsets, data = buffers(pairs_of_similarity(0.8, n_pairs))
-    a, b = hash_family(k, 1)
-    minima = band_hashes(offsets, data, 1, a, b, k)  # bands of one row: equal hashes are equal minima
-    agreement = (minima[0::2] == minima[1::2]).mean(axis=1)
+    least = minima(*buffers(pairs_of_similarity(0.8, n_pairs)), Grams(1), hash_family(k, 1))
+    agreement = (least[0::2] == least[1::2]).mean(axis=1)
     assert abs(agreement.mean() - 0.8) < 4 * np.sqrt(0.8 * 0.2 / k / n_pairs)
     # Binomial variance, a little below it for 100 shingles drawn without replacement; 0.85 to 1.15 is four standard errors.
     assert 0.85 < agreement.var() / (0.8 * 0.2 / k) < 1.15
 
 
 def test_bands_meet_as_often_as_the_theory_says() -> None:
-    a, b = hash_family(112, 1)
+    factors = hash_family(112, 1)
     for similarity, n_pairs in ((0.5, 3000), (0.7, 3000), (0.8, 3000), (0.9, 3000)):
-        bands = band_hashes(*buffers(pairs_of_similarity(similarity, n_pairs)), 1, a, b, 14)
+        bands = band_hashes(*buffers(pairs_of_similarity(similarity, n_pairs)), Grams(1), factors, 14)
         met = (bands[0::2] == bands[1::2]).any(axis=1).mean()
         theory = 1 - (1 - similarity**8) ** 14
         assert abs(met - theory) < 4.5 * np.sqrt(theory * (1 - theory) / n_pairs) + 0.002, similarity
+
+
+def test_short_texts_do_not_meet_by_chance() -> None:
+    """A text of one shingle brings all its 64 bits: of 300,000 of them, none meet (32 bits would let ten pairs meet in every band)."""
+    texts = [f"wort {i:x}" for i in range(300_000)]
+    bands = band_hashes(*buffers(texts), Grams(5), hash_family(112, 1), 14)
+    assert all(len(np.unique(bands[:, j])) == len(texts) for j in range(14))
 
 
 def test_exact_hashes_are_two_seeds_of_xxhash() -> None:
@@ -65,7 +98,7 @@ def test_exact_hashes_are_two_seeds_of_xxhash() -> None:
 
 
 def test_a_buffer_without_room_behind_it_is_copied_and_one_with_room_is_not() -> None:
-    tight = np.arange(20, dtype=np.uint8)
+    tight = np.arange(PAD + 12, dtype=np.uint8)
     assert padded(tight, 12) is tight
     assert padded(tight, 13).tolist() == [*range(13), *[0] * PAD]
 
@@ -83,28 +116,32 @@ def pairs_of_similarity(similarity: float, n_pairs: int) -> list[str]:
     return texts
 
 
-def reference(text: str, n: int, a: list[int], b: list[int], n_bands: int) -> list[int]:
-    words = text.split()
-    if not words:
-        return [int(NEVER)] * n_bands
-    grams = {" ".join(words[i : i + n]) for i in range(max(1, len(words) - n + 1))}
-    upper = [shingle(g) >> 32 for g in grams]
-    minima = [min(((p * x + q) & MASK) >> 32 for x in upper) for p, q in zip(a, b, strict=True)]
-    rows = len(a) // n_bands
-    return [band(minima[i * rows : (i + 1) * rows]) for i in range(n_bands)]
+def units(text: str, unit: str) -> list[str]:
+    return list(text) if unit == "char" else text.split()
 
 
-def shingle(gram: str) -> int:
+def reference(found: list[str], n: int, factors: list[int]) -> list[int]:
+    """Minima as corpus/minhash.py defines them, over the distinct n-grams of units."""
+    grams = {tuple(found[i : i + n]) for i in range(max(1, len(found) - n + 1))} if found else set()
+    hashes = [shingle(g) for g in grams]
+    return [min((((h & 0xFFFFFFFF) + c * (h >> 32)) & 0xFFFFFFFF for h in hashes), default=0xFFFFFFFF) for c in factors]
+
+
+def shingle(gram: tuple[str, ...]) -> int:
     """The definition in corpus/shingles.py, in Python's integers."""
     rolled = 0
-    for word in gram.split():
-        h, data = 0xA0761D6478BD642F, word.encode()
-        for at in range(0, len(data), 8):
-            block = int.from_bytes(data[at : at + 8], "little")
-            product = (block ^ 0xE7037ED1A0B428DB) * (h ^ 0x8EBC6AF09C88C6E3)
-            h = (product >> 64) ^ (product & MASK)
+    for unit in gram:
+        data = unit.encode()
+        first, second, *rest = [int.from_bytes(data[at : at + 8], "little") for at in range(0, max(16, len(data)), 8)]
+        h = fold(first ^ 0xE7037ED1A0B428DB, second ^ 0x8EBC6AF09C88C6E3)
+        for block in rest:
+            h = fold(block ^ 0xE7037ED1A0B428DB, h ^ 0x8EBC6AF09C88C6E3)
         rolled = (rolled * 0x9E3779B97F4A7C15 + h) & MASK
     return mixed(rolled)
+
+
+def fold(a: int, b: int) -> int:
+    return (a * b >> 64) ^ (a * b & MASK)
 
 
 def mixed(h: int) -> int:
@@ -113,8 +150,8 @@ def mixed(h: int) -> int:
     return h ^ (h >> 33)
 
 
-def band(minima: list[int]) -> int:
-    h = len(minima)
-    for m in minima:
-        h = mixed(((h ^ m) + 0x9E3779B185EBCA87) & MASK)
-    return h
+def band(least: list[int]) -> int:
+    h = len(least)
+    for low, high in zip(least[0::2], [*least[1::2], 0] if len(least) % 2 else least[1::2], strict=True):
+        h = fold((low | high << 32) ^ 0xE7037ED1A0B428DB, h ^ 0x8EBC6AF09C88C6E3)
+    return mixed(h)

@@ -98,7 +98,7 @@ def test_what_does_not_belong_together_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="2 documents of clusters are not among the documents"):
         measure(written(tmp_path, [(70, 70, 2, "exact"), (71, 70, 2, "exact")], 9), documents)
     unsigned = Draft.begin(Folder(str(tmp_path / "x")), Identity("documents", 1, {"stages": []})).commit()
-    with pytest.raises(InputError, match="not signed"):
+    with pytest.raises(InputError, match="holds no signatures"):
         measure(written(tmp_path, [], 9), unsigned)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from corpus.columns import text_buffers
 from corpus.dedup.similarity import REFERENCES, Resemblance, jaccard, shingle_sets
 from corpus.minhash import padded
+from corpus.shingles import Grams
 
 SETS = st.lists(st.frozensets(st.integers(0, 12), max_size=8), min_size=1, max_size=12)
 
@@ -74,7 +75,7 @@ def test_references_are_bounded() -> None:
 def test_sets_are_the_distinct_shingles(documents, ngram) -> None:
     texts = [" ".join(d) for d in documents]
     offsets, data = text_buffers(pa.array(texts, pa.large_string()))
-    ends, values = shingle_sets(offsets, padded(data, int(offsets[-1])), ngram)
+    ends, values = shingle_sets(offsets, padded(data, int(offsets[-1])), Grams(ngram))
     for i, words in enumerate(documents):
         grams = {tuple(words[k : k + ngram]) for k in range(max(1, len(words) - ngram + 1))} if words else set()
         mine = values[ends[i] : ends[i + 1]].tolist()
