@@ -140,6 +140,17 @@ def dedup_lookup(
     show_matches(file, artifact, n, min_jaccard, as_json)
 
 
+@dedup_app.command("lean")
+def dedup_lean(
+    artifact: Annotated[str, typer.Argument(help="The folder of a documents artifact or of an index.")],
+    to: Annotated[str, typer.Option("--to", help="Parquet file to write.")],
+) -> None:
+    """Write the signatures as datasketch's LeanMinHash. They must be of family datasketch, with keep_minima."""
+    from cluster.commands.dedup_lean import write_lean
+
+    write_lean(artifact, to)
+
+
 @dedup_app.command("report")
 def dedup_report(
     artifact: Annotated[str, typer.Argument(metavar="ARTIFACT|RUN", help="The folder of a dedup artifact, or of a run.")],

@@ -30,7 +30,9 @@ def documents(tmp_path_factory, pages):
     folder = tmp_path_factory.mktemp("documents")
     pq.write_table(pa.table({"text": pages, "id": [f"p-{i}" for i in range(50)]}), folder / "a.parquet")
     source, stage = FileSource(files=(str(folder / "a.parquet"),)), Signature()
-    draft = Draft.begin(Folder(str(folder)), Identity("documents", 1, {"stages": [{**stage.model_dump(mode="json"), "version": 2}]}))
+    draft = Draft.begin(
+        Folder(str(folder)), Identity("documents", 1, {"stages": [{**stage.model_dump(mode="json"), "version": Signature.version}]})
+    )
     kwargs = {"folder": draft.folder, "source": source, "stages": (stage,), "resources": {}, "dropped_text_share": 1.0,
               "on_bad_input": "fail"}  # fmt: skip
     tasks = [Task(u.key, u.model_dump(mode="json"), u.n_docs) for u in list_units(source)]

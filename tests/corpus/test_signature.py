@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from corpus.columns import text_buffers
-from corpus.minhash import NEVER
+from corpus.minhash import NEVER, hash_family, minima
+from corpus.shingles import Grams
 from corpus.signature import Signature
 from corpus.simplify import PUNCTUATION, simplify
 from store.schema import EXACT, band_name, signature_schema
@@ -95,6 +96,25 @@ def test_another_seed_gives_other_bands_and_the_same_exact_hash() -> None:
     one, two = apply(Signature(seed=1), [SENTENCE]), apply(Signature(seed=2), [SENTENCE])
     assert all(one[name].equals(two[name]) for name in EXACT)
     assert not any(one[band_name(b)].equals(two[band_name(b)]) for b in range(14))
+
+
+def test_minima_are_kept_if_asked_for_and_change_nothing_else() -> None:
+    stage, texts = Signature(buckets=5, hashes_per_bucket=3, keep_minima=True), [SENTENCE, "", "!?"]
+    columns, without = apply(stage, texts), apply(Signature(buckets=5, hashes_per_bucket=3), texts)
+    assert [pa.field(n, c.type) for n, c in columns.items()] == [pa.field(f.name, f.type) for f in stage.writes]
+    assert all(columns[n].equals(without[n]) for n in without) and set(columns) - set(without) == {"minima"}
+    offsets, data = simplify(*text_buffers(pa.array(texts, pa.large_string())))
+    assert columns["minima"].to_pylist() == minima(offsets, data, Grams(5), hash_family(15, 1)).tolist()
+    assert columns["minima"].to_pylist()[1:] == [[2**32 - 1] * 15] * 2
+    assert apply(stage, [])["minima"].type == pa.list_(pa.uint32(), 15)
+
+
+def test_characters_find_what_words_do_not() -> None:
+    """A language written without blanks: one word changed in a text that is, to words, one shingle."""
+    texts = ["患者さんは毎日薬を飲みました" * 4, "患者さんは毎日薬を飲みました" * 3 + "患者さんは毎日茶を飲みました"]
+    words, chars = apply(Signature(), texts), apply(Signature(unit="char", ngram=3), texts)
+    shared = [sum(c[band_name(b)][0] == c[band_name(b)][1] for b in range(14)) for c in (words, chars)]
+    assert shared[0] == 0 < shared[1]
 
 
 def test_unknown_parameters_are_refused() -> None:
