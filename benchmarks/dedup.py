@@ -19,11 +19,9 @@ Sections:
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from functools import partial
 
@@ -35,10 +33,7 @@ sys.path.insert(0, ROOT)
 from benchmarks.dedup_pages import Pages, real_pages, sample_pages  # noqa: E402
 from benchmarks.dedup_peers import cached, datasketch_peer, datatrove_peer, ours, rensa_peer, text_dedup_peer  # noqa: E402
 from benchmarks.dedup_truth import Labels, quality  # noqa: E402
-from benchmarks.machine import RESULTS, write_result  # noqa: E402
-from store.params import Json  # noqa: E402
-
-Figures = dict[str, Json]
+from benchmarks.machine import Figures, run_sections  # noqa: E402
 
 SETTINGS = {
     "ours_14x8": ours.Setting(),
@@ -64,39 +59,7 @@ class Job:
         self.quick, self.work = quick, work
         os.makedirs(work, exist_ok=True)
         self.pages: Pages = real_pages(data, 3000 if quick else None) if data else sample_pages(work, 600 if quick else 6000)
-        self.result = "dedup" if data else "dedup-sample"
-
-
-def main() -> None:
-    """Run the sections, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="folder with web/ and truth/; default: the built-in sample")
-    parser.add_argument("--quick", action="store_true", help="few pages, one round (about a minute); writes no result file")
-    parser.add_argument("--only", help=f"sections, comma-separated, of {', '.join(SECTIONS)}")
-    parser.add_argument("--work", help="folder for working files and peers' clusters; default: a temporary one")
-    options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(SECTIONS)
-    if unknown := [n for n in names if n not in SECTIONS]:
-        sys.exit(f"there is no section {unknown[0]}; expected {', '.join(SECTIONS)}")
-    with tempfile.TemporaryDirectory() as temporary:
-        job = Job(options.data, options.quick, options.work or temporary)
-        figures: Figures = {}
-        for name in names:
-            found = SECTIONS[name](job)
-            figures |= found
-            for key, value in found.items():
-                print(f"{key:<58} {value:.4g}" if isinstance(value, float) else f"{key:<58} {value}", flush=True)
-    if not options.quick:
-        print("written:", write_result(job.result, job.pages.name, kept_figures(job.result, options.only) | figures, __doc__ or ""))
-
-
-def kept_figures(name: str, only: str | None) -> Figures:
-    """The figures of the result file that this run leaves alone."""
-    path = os.path.join(RESULTS, f"{name}.json")
-    if not only or not os.path.exists(path):
-        return {}
-    with open(path, encoding="utf-8") as file:
-        return {k: v for k, v in json.load(file)["figures"].items() if k.split(".")[0] not in only.split(",")}
+        self.result, self.input = "dedup" if data else "dedup-sample", self.pages.name
 
 
 def quality_section(job: Job) -> Figures:
@@ -214,4 +177,4 @@ SECTIONS: dict[str, Callable[[Job], Figures]] = {
 }  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    run_sections(__doc__ or "", SECTIONS, Job)

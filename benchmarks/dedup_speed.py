@@ -1,6 +1,7 @@
 """How fast pages are signed, one core: definemed against datatrove and rensa, in alternation on the same pages, best round of each.
 
-* from simplified text (lower case, numbers as 0, no punctuation): our shingles and 112 minima straight from the bytes; rensa's way is
+* from simplified text (lower case, numbers as 0, no punctuation): our shingles and 112 minima straight from the bytes, of words, of
+  characters, and with datasketch's functions, which are also datasketch's own numbers (all minima compared); rensa's way is
   to split at blanks, join 5-grams and update an RMinHash of 112 values, page by page, or for all pages at once (digest_matrix).
 * from the pages as they are: our stage ``signature`` over Arrow batches, which simplifies and also makes the exact hash and the length;
   datatrove's get_shingles and get_signature; rensa over 5-grams of ``\\w+`` of the lower-case text, the least that Python can do.
@@ -19,8 +20,9 @@ from benchmarks.dedup_pages import WORD
 from benchmarks.dedup_peers import NUM_PERM
 from benchmarks.dedup_peers.datatrove_peer import signer
 from benchmarks.dedup_peers.tokens import ngrams, simplified
+from corpus import datasketch_family
 from corpus.columns import text_buffers
-from corpus.minhash import band_hashes, hash_family
+from corpus.minhash import band_hashes, hash_family, padded
 from corpus.shingles import Grams
 from corpus.signature import Signature
 from corpus.simplify import simplify
@@ -36,13 +38,19 @@ def signature_figures(pages: pa.Table, work: str, rounds: int, datatrove_pages: 
     size, few = _bytes(texts), _bytes(some)
     plain = simplified(pages["text"])
     n_simplified = sum(len(t.encode()) for t in plain)
+    few_plain = plain[:: max(1, len(plain) // datatrove_pages)]
+    n_few = sum(len(t.encode()) for t in few_plain)
     grams, raw = [ngrams(t) for t in plain], texts.to_pylist()
     runs: dict[str, Callable[[], object]] = {
         "kernel": _kernel(texts), "stage": _stage(texts), "stage_few": _stage(some), "datatrove": _datatrove(some, work),
         "rensa": lambda: [_rensa(ngrams(t)) for t in plain], "rensa_ready": lambda: [_rensa(g) for g in grams],
         "rensa_pages": lambda: [_rensa(ngrams(" ".join(WORD.findall(t.lower())))) for t in raw],
+        "chars": _kernel(texts, Grams(20, "char")),
+        "datasketch_family": _datasketch_family(few_plain), "datasketch": _datasketch(few_plain),
         "rensa_words": lambda: [_rensa(t.split(" ")) for t in plain], "rensa_matrix": lambda: _matrix([ngrams(t) for t in plain]),
     }  # fmt: skip
+    if not np.array_equal(runs["datasketch_family"](), runs["datasketch"]()):
+        raise AssertionError("family datasketch is not datasketch's")
     best = _alternate(runs, rounds)
     rensa = min(best["rensa"], best["rensa_matrix"])
     return {
@@ -57,6 +65,9 @@ def signature_figures(pages: pa.Table, work: str, rounds: int, datatrove_pages: 
         "signature.ratio_vs_rensa_from_pages": best["rensa_pages"] / best["stage"],
         "signature.ratio_vs_rensa_given_ready_ngrams": best["rensa_ready"] / best["kernel"],
         "signature.ratio_vs_rensa_of_single_words": best["rensa_words"] / best["kernel"],
+        "signature.characters_20.mb_per_s_per_core": n_simplified / best["chars"] / 1e6,
+        "signature.datasketch_family.mb_per_s_per_core": n_few / best["datasketch_family"] / 1e6,
+        "signature.datasketch_family.ratio_vs_datasketch": best["datasketch"] / best["datasketch_family"],
         "signature.n_docs": len(texts),
     }  # fmt: skip
 
@@ -72,7 +83,7 @@ def _alternate(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
     os.sched_setaffinity(0, {max(cores)})
     best = dict.fromkeys(runs, float("inf"))
     try:
-        for name in ("kernel", "stage"):
+        for name in ("kernel", "stage", "chars", "datasketch_family"):
             runs[name]()
         for _ in range(rounds):
             for name, run in runs.items():
@@ -96,10 +107,28 @@ def _stage(texts: pa.Array) -> Callable[[], object]:
     return lambda: [apply(batch) for batch in batches]
 
 
-def _kernel(texts: pa.Array) -> Callable[[], object]:
+def _datasketch_family(plain: list[str]) -> Callable[[], object]:
+    a, b = datasketch_family.permutations(NUM_PERM, 1)
+    offsets, data = text_buffers(pa.array(plain, pa.large_string()))
+    ready = padded(data, int(offsets[-1]))
+    return lambda: datasketch_family.minima(offsets, ready, Grams(5), a, b)
+
+
+def _datasketch(plain: list[str]) -> Callable[[], object]:
+    from datasketch import MinHash
+
+    def minima(text: str) -> object:
+        made = MinHash(NUM_PERM, seed=1)
+        made.update_batch([g.encode() for g in ngrams(text)])
+        return made.hashvalues
+
+    return lambda: [minima(t) for t in plain]
+
+
+def _kernel(texts: pa.Array, grams: Grams = Grams(5)) -> Callable[[], object]:  # noqa: B008  frozen
     factors = hash_family(NUM_PERM, 1)
     ready = [simplify(*text_buffers(batch.column("text"))) for batch in _batches(texts)]
-    return lambda: [band_hashes(offsets, data, Grams(5), factors, 14) for offsets, data in ready]
+    return lambda: [band_hashes(offsets, data, grams, factors, 14) for offsets, data in ready]
 
 
 def _datatrove(texts: pa.Array, work: str) -> Callable[[], object]:

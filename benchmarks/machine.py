@@ -1,13 +1,17 @@
-"""What every benchmark records: the machine, the versions, the figures; and the memory of a process and its children."""
+"""What every benchmark has: its command line and sections, what it records, and the memory of a process and its children."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import psutil
 
@@ -15,6 +19,56 @@ from cluster.machine import describe_machine, processor
 from store.params import Json
 
 RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
+
+Figures = dict[str, Json]
+
+
+class Measured(Protocol):
+    """What the sections of a benchmark measure on: ``result`` names the file of figures, ``input`` says what was read."""
+
+    result: str
+    input: str
+
+
+J = TypeVar("J", bound=Measured)
+
+
+def run_sections(about: str, sections: Mapping[str, Callable[[J], Figures]], open_job: Callable[[str | None, bool, str], J]) -> None:
+    """The command line of a benchmark in sections: run those asked for, print their figures, write the result unless --quick.
+
+    Args:
+        about: the script's docstring: its --help, and the notes in the result.
+        sections: name -> function of the job; figures are called SECTION.FIGURE, or after what the section measures.
+        open_job: (--data, --quick, --work or a temporary folder) -> the job.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder with web/ and truth/; default: the built-in sample")
+    parser.add_argument("--quick", action="store_true", help="few pages, one round (about a minute); writes no result file")
+    parser.add_argument("--only", help=f"sections, comma-separated, of {', '.join(sections)}")
+    parser.add_argument("--work", help="folder for working files, and what of peers can be kept; default: a temporary one")
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else list(sections)
+    if unknown := [n for n in names if n not in sections]:
+        sys.exit(f"there is no section {unknown[0]}; expected {', '.join(sections)}")
+    with tempfile.TemporaryDirectory() as temporary:
+        job = open_job(options.data, options.quick, options.work or temporary)
+        figures: Figures = {}
+        for name in names:
+            found = sections[name](job)
+            figures |= found
+            for key, value in found.items():
+                print(f"{key:<58} {value:.4g}" if isinstance(value, float) else f"{key:<58} {value}", flush=True)
+    if not options.quick:
+        print("written:", write_result(job.result, job.input, kept_figures(job.result, options.only) | figures, about))
+
+
+def kept_figures(name: str, only: str | None) -> Figures:
+    """The figures of the result file that a run of the sections ``only`` leaves alone: all but those named after the sections."""
+    path = os.path.join(RESULTS, f"{name}.json")
+    if not only or not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return {k: v for k, v in json.load(file)["figures"].items() if k.split(".")[0] not in only.split(",")}
 
 
 def machine_name() -> str:

@@ -11,12 +11,9 @@ benchmarks/results/stages.json; with --only, the other sections' figures stay as
 
 from __future__ import annotations
 
-import argparse
 import glob
-import json
 import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -28,45 +25,10 @@ os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before numpy and Arro
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
-from benchmarks.machine import RESULTS, write_result  # noqa: E402
-from store.params import Json  # noqa: E402
+from benchmarks.machine import Figures, run_sections  # noqa: E402
 
 if TYPE_CHECKING:
     import polars as pl
-
-Figures = dict[str, Json]
-
-
-def main() -> None:
-    """Run the sections, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="folder with web/ and truth/; default: the built-in sample")
-    parser.add_argument("--quick", action="store_true", help="few pages, one round (under a minute); writes no result file")
-    parser.add_argument("--only", help=f"sections, comma-separated, of {', '.join(SECTIONS)}")
-    parser.add_argument("--work", help="folder for working files; default: a temporary one")
-    options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(SECTIONS)
-    if unknown := [n for n in names if n not in SECTIONS]:
-        sys.exit(f"there is no section {unknown[0]}; expected {', '.join(SECTIONS)}")
-    with tempfile.TemporaryDirectory() as temporary:
-        job = Job(options.data, options.quick, options.work or temporary)
-        figures: Figures = {}
-        for name in names:
-            found = SECTIONS[name](job)
-            figures |= found
-            for key, value in found.items():
-                print(f"{key:<50} {value:.4g}" if isinstance(value, float) else f"{key:<50} {value}", flush=True)
-    if not options.quick:
-        print("written:", write_result(job.result, job.input, kept_figures(job.result, options.only) | figures, __doc__ or ""))
-
-
-def kept_figures(name: str, only: str | None) -> Figures:
-    """The figures of the result file that this run leaves alone."""
-    path = os.path.join(RESULTS, f"{name}.json")
-    if not only or not os.path.exists(path):
-        return {}
-    with open(path, encoding="utf-8") as file:
-        return dict(json.load(file)["figures"])
 
 
 class Job:
@@ -228,4 +190,4 @@ SECTIONS: dict[str, Callable[[Job], Figures]] = {
 }  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    run_sections(__doc__ or "", SECTIONS, Job)
