@@ -29,6 +29,7 @@ from corpus.simplify import simplify
 from store.params import Json
 
 BATCH = 1000
+WORDS = Grams(5)
 
 
 def signature_figures(pages: pa.Table, work: str, rounds: int, datatrove_pages: int) -> dict[str, Json]:
@@ -45,13 +46,13 @@ def signature_figures(pages: pa.Table, work: str, rounds: int, datatrove_pages: 
         "kernel": _kernel(texts), "stage": _stage(texts), "stage_few": _stage(some), "datatrove": _datatrove(some, work),
         "rensa": lambda: [_rensa(ngrams(t)) for t in plain], "rensa_ready": lambda: [_rensa(g) for g in grams],
         "rensa_pages": lambda: [_rensa(ngrams(" ".join(WORD.findall(t.lower())))) for t in raw],
-        "chars": _kernel(texts, Grams(20, "char")),
+        "chars": _kernel(texts, Grams(20, "char")), "few_functions": _kernel(texts, Grams(5), 16, 2),
         "datasketch_family": _datasketch_family(few_plain), "datasketch": _datasketch(few_plain),
         "rensa_words": lambda: [_rensa(t.split(" ")) for t in plain], "rensa_matrix": lambda: _matrix([ngrams(t) for t in plain]),
     }  # fmt: skip
     if not np.array_equal(runs["datasketch_family"](), runs["datasketch"]()):
         raise AssertionError("family datasketch is not datasketch's")
-    best = _alternate(runs, rounds)
+    best, n_shingles = _alternate(runs, rounds), sum(map(len, grams))
     rensa = min(best["rensa"], best["rensa_matrix"])
     return {
         "signature.mb_per_s_per_core": n_simplified / best["kernel"] / 1e6,
@@ -65,6 +66,8 @@ def signature_figures(pages: pa.Table, work: str, rounds: int, datatrove_pages: 
         "signature.ratio_vs_rensa_from_pages": best["rensa_pages"] / best["stage"],
         "signature.ratio_vs_rensa_given_ready_ngrams": best["rensa_ready"] / best["kernel"],
         "signature.ratio_vs_rensa_of_single_words": best["rensa_words"] / best["kernel"],
+        "signature.ns_per_shingle": best["kernel"] / n_shingles * 1e9,
+        "signature.ns_per_shingle_of_96_functions": (best["kernel"] - best["few_functions"]) / n_shingles * 1e9,
         "signature.characters_20.mb_per_s_per_core": n_simplified / best["chars"] / 1e6,
         "signature.datasketch_family.mb_per_s_per_core": n_few / best["datasketch_family"] / 1e6,
         "signature.datasketch_family.ratio_vs_datasketch": best["datasketch"] / best["datasketch_family"],
@@ -83,7 +86,7 @@ def _alternate(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
     os.sched_setaffinity(0, {max(cores)})
     best = dict.fromkeys(runs, float("inf"))
     try:
-        for name in ("kernel", "stage", "chars", "datasketch_family"):
+        for name in ("kernel", "few_functions", "stage", "chars", "datasketch_family"):
             runs[name]()
         for _ in range(rounds):
             for name, run in runs.items():
@@ -125,10 +128,10 @@ def _datasketch(plain: list[str]) -> Callable[[], object]:
     return lambda: [minima(t) for t in plain]
 
 
-def _kernel(texts: pa.Array, grams: Grams = Grams(5)) -> Callable[[], object]:  # noqa: B008  frozen
-    factors = hash_family(NUM_PERM, 1)
+def _kernel(texts: pa.Array, grams: Grams = WORDS, n_hashes: int = NUM_PERM, n_bands: int = 14) -> Callable[[], object]:
+    factors = hash_family(n_hashes, 1)
     ready = [simplify(*text_buffers(batch.column("text"))) for batch in _batches(texts)]
-    return lambda: [band_hashes(offsets, data, grams, factors, 14) for offsets, data in ready]
+    return lambda: [band_hashes(offsets, data, grams, factors, n_bands) for offsets, data in ready]
 
 
 def _datatrove(texts: pa.Array, work: str) -> Callable[[], object]:
