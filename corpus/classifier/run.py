@@ -1,0 +1,58 @@
+"""The step's jobs in order, through an executor: collect over the source's units, the trials of a search, then one training task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from corpus.classifier.collect import CollectWorker
+from corpus.classifier.params import ClassifierParams
+from corpus.classifier.search import SearchWorker, survivors
+from corpus.classifier.train import TrainWorker
+from corpus.source import FileSource, Unit
+from store.artifact import Artifact, Draft, Receipt
+from store.executor import Executor, Job, Task
+from store.params import Json
+
+STEP = "classifier"
+SURPLUS = 2.0
+"""Drawn pages over wanted ones, so that a rough count of the source's pages does not leave the sample short."""
+
+
+def train(
+    draft: Draft, executor: Executor, params: ClassifierParams, source: FileSource, units: Sequence[Unit],
+    on_bad_input: str = "fail", n_gpus: float = 0.0,
+) -> Artifact:  # fmt: skip
+    """Make the classifier's artifact. ``params`` names local files. Raises StepError with what an InputError of a task says."""
+    receipts = _collect(draft, executor, params, source, units, on_bad_input)
+    best, trials = _search(draft, executor, params) if params.search is not None else (0, [])
+    payload: dict[str, Json] = {"n_pages": sum(r.counts.get("pages", 0) for r in receipts), "trial": best, "search": trials}
+    gpus = n_gpus if params.kind != "fasttext" else 0.0
+    kwargs: dict[str, object] = {"folder": draft.folder, "params": params, "device": "cuda" if gpus > 0 else "cpu"}
+    trained = executor.map(Job(STEP, TrainWorker, kwargs, [Task("train", payload)], draft, unit="models", n_gpus=gpus))
+    return draft.commit([*receipts, *trained], summary=dict(trained[0].data))
+
+
+def _collect(
+    draft: Draft, executor: Executor, params: ClassifierParams, source: FileSource, units: Sequence[Unit], on_bad_input: str
+) -> list[Receipt]:
+    n_docs = sum(max(1, u.n_docs) for u in units)
+    share = 0.0 if params.sample_pages is None else min(1.0, SURPLUS * params.sample_pages / max(1, n_docs))
+    tasks = [Task("collect-" + u.key, u.model_dump(mode="json"), max(1, u.n_docs)) for u in units]
+    kwargs: dict[str, object] = {
+        "folder": draft.folder, "params": params, "source": source, "on_bad_input": on_bad_input, "sample_share": share,
+    }  # fmt: skip
+    return executor.map(Job(STEP, CollectWorker, kwargs, tasks, draft, unit="documents"))
+
+
+def _search(draft: Draft, executor: Executor, params: ClassifierParams) -> tuple[int, list[Json]]:
+    """(the best trial, what all of them gave): all on a part of the training pages, the best third on all."""
+    assert params.search is not None
+    rounds = []
+    numbers, whole = list(range(params.search.n_trials)), False
+    for name in ("part", "whole"):
+        tasks = [Task(f"trial-{name}-{n:03d}", {"trial": n, "whole": whole}) for n in numbers]
+        kwargs: dict[str, object] = {"folder": draft.folder, "params": params}
+        found = executor.map(Job(STEP, SearchWorker, kwargs, tasks, draft, unit="trials"))
+        rounds.append([dict(r.data) for r in found])
+        numbers, whole = survivors(rounds[-1]), True
+    return numbers[0], [one for part in rounds for one in part]
