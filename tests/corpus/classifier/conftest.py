@@ -17,7 +17,8 @@ MEDICAL = "Patientin Klinik Antibiotikum Entzündung Fieber Diagnose Arzt Therap
 OTHER = "Fluss Stadt Meer Berge Norden Brücke Straße Wald Verein Tor Haus Konzert Zug Garten"
 LAW = "Gesetz Absatz Richter Klage Urteil Frist Vertrag Behörde Antrag Recht Satzung Gericht Paragraph Verordnung"
 WORDS = {label: words.split(" ") for label, words in (("medical", MEDICAL), ("other", OTHER), ("law", LAW))}
-PLAIN = "der die das und in von zu mit auf ist im nicht ein eine als auch es an werden aus er hat dass sie nach wird bei".split(" ")
+FILLING = "der die das und in von zu mit auf ist im nicht ein eine als auch es an werden aus er hat dass sie nach wird bei"
+PLAIN = FILLING.split()
 
 
 def page(label, number, seed=0, share=0.3, length=60):

@@ -1,4 +1,4 @@
-"""The kinds embedding and encoder on small random encoders: they learn, repeat their bytes, and their files are all that scoring needs."""
+"""Embedding and encoder from small random weights: they learn, repeat their bytes, and their files are all that scoring needs."""
 
 import json
 
@@ -15,14 +15,15 @@ FAST = {"max_tokens": 48, "epochs": 4, "batch_rows": 16, "folds": 3, "l2": [1e-3
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, make_corpus):
     """(corpus, artifact by kind, artifact of a second training by kind)."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     corpus = make_corpus(tmp_path_factory.mktemp("encoders"), ["medical" if i % 2 else "other" for i in range(300)])
-    kinds = ("embedding", "encoder")
-    first = {k: corpus.train(k, kind=k, transformer=FAST, sample_pages=100, prevalence=0.3) for k in kinds}
-    return (
-        corpus,
-        first,
-        {k: corpus.train(k + "2", unit_docs=300, kind=k, transformer=FAST, sample_pages=100, prevalence=0.3) for k in kinds},
-    )
+    kinds, fields = ("embedding", "encoder"), {"transformer": FAST, "sample_pages": 100, "prevalence": 0.3}
+    first = {k: corpus.train(k, kind=k, **fields) for k in kinds}
+    yield corpus, first, {k: corpus.train(k + "2", unit_docs=300, kind=k, **fields) for k in kinds}
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kind", ["embedding", "encoder"])
