@@ -1,8 +1,9 @@
 """Calibration: a rising map from scores to probabilities, fitted on held-out pages and chosen by held-out log loss.
 
-Candidates: none; temperature, sigmoid(a z); Platt's sigmoid(a z + b) with his smoothed targets (Platt 1999), z the score's log-odds and
-a > 0; isotonic regression by pooling adjacent violators (Ayer et al. 1955; Zadrozny and Elkan 2002), linear between the blocks. Each is
-fitted on four fifths of the groups of validation pages and judged on the rest, five times; the simplest within rounding wins.
+Candidates: none; temperature, sigmoid(a z); Platt's sigmoid(a z + b), z the score's log-odds and a > 0, both with Platt's smoothed
+targets (1999), so that classes which validation pages tell apart without error do not become certain; isotonic regression by pooling
+adjacent violators (Ayer et al. 1955; Zadrozny and Elkan 2002), linear between the blocks, kept off 0 and 1 likewise. Each is fitted on
+four fifths of the groups of validation pages and judged on the rest, five times; of equal ones the simplest wins.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _sigmoid(z: F64) -> F64:
 def platt(p: F64, truth: Bools, weights: F64, *, offset: bool = True) -> Calibration:
     """Newton's method on the log loss of sigmoid(a z + b); without ``offset`` b stays 0 (temperature). Damped, so it converges."""
     n_yes, n_no = float(weights[truth].sum()), float(weights[~truth].sum())
-    target = np.where(truth, (n_yes + 1) / (n_yes + 2), 1 / (n_no + 2)) if offset else truth.astype(np.float64)
+    target = np.where(truth, (n_yes + 1) / (n_yes + 2), 1 / (n_no + 2))
     design = np.stack([log_odds(p), np.ones(len(p))])[: 2 if offset else 1]
     at = np.array([1.0, 0.0])[: len(design)]
 
@@ -137,7 +138,9 @@ def isotonic(p: F64, truth: Bools, weights: F64) -> Calibration:
             block = ((r * w + block[0] * block[1]) / (w + block[1]), w + block[1], first, i)
         blocks.append(block)
     corners = [(float(scores[k]), r) for r, _, first, last in blocks for k in dict.fromkeys((first, last))]
-    ends = [(x, min(1 - EPSILON, max(EPSILON, y))) for x, y in corners]
+    # So many pages cannot show a rate nearer to 0 or 1 than this.
+    edge = 1 / (float(weights.sum()) + 2)
+    ends = [(x, min(1 - edge, max(edge, y))) for x, y in corners]
     return Calibration("isotonic", tuple(x for x, _ in ends), tuple(y for _, y in ends))
 
 

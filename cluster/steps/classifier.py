@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from cluster.graph import Context, Node
@@ -12,6 +13,7 @@ from corpus.classifier import ClassifierParams, train
 from corpus.classifier.collect import SOURCE_STAGES
 from corpus.classifier.train import CALIBRATION
 from corpus.source import FileSource, list_units
+from corpus.stage import Stage
 from store.artifact import Artifact, Draft
 from store.errors import RecipeError
 from store.fingerprint import canonical_json, sha256_hex
@@ -34,7 +36,18 @@ class Pages(Protocol):
     def open(self, artifacts: Mapping[str, Artifact]) -> FileSource: ...
 
 
-def classifier_node(name: str, params: ClassifierParams, on_bad_input: str, source: Pages, inputs: Inputs, use_gpu: bool) -> Node:
+@dataclass(frozen=True)
+class Filters:
+    """Stages that judge drawn pages of the source before they are counted: their identity and what they need, when asked."""
+
+    stages: tuple[Stage, ...]
+    identity: Callable[[], list[Json]]
+    resources: Callable[[], dict[str, str]]
+
+
+def classifier_node(
+    name: str, params: ClassifierParams, on_bad_input: str, source: Pages, filters: Filters, inputs: Inputs, use_gpu: bool
+) -> Node:
     """The node ``name``. Without a file of labels it takes those of the step ``labels``."""
     roles = dict(source.roles) | ({LABELS_STEP: LABELS_STEP} if params.labels is None else {})
 
@@ -43,13 +56,16 @@ def classifier_node(name: str, params: ClassifierParams, on_bad_input: str, sour
         if local.labels is None:
             local = local.model_copy(update={"labels": artifacts[LABELS_STEP].path(LABELS_FILE)})
         units = list_units(files, on_bad_input=on_bad_input)
-        return train(draft, ctx.executor, with_local_encoder(local), files, units, on_bad_input, 1.0 if use_gpu else 0.0)
+        stages = tuple(with_local_files(s, ctx.local) for s in filters.stages) if params.sample_pages is not None else ()
+        return train(draft, ctx.executor, with_local_encoder(local), files, units, on_bad_input, 1.0 if use_gpu else 0.0, stages,
+                     filters.resources() if stages else {})  # fmt: skip
 
     def identity() -> dict[str, Json]:
         # Pages are normalised before they are learnt from, as in pass 1.
         return {
             "classifier": dict(params.identity(inputs.digest)), "source": dict(source.identity()), "encoder": encoder_identity(params),
             "normalise": {s.name: s.version for s in SOURCE_STAGES}, "on_bad_input": on_bad_input,
+            "filters": filters.identity() if params.sample_pages is not None else [],
         }  # fmt: skip
 
     about = f"train {params.kind} on labelled pages ({' or '.join(params.names)})"

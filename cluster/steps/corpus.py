@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cluster.graph import Context, Node
 from cluster.inputs import Inputs, with_local_files
 from cluster.recipe import CorpusParams, Recipe, SampleSource
-from cluster.steps.classifier import check_scored, classifier_node, score_resources
+from cluster.steps.classifier import Filters, check_scored, classifier_node, score_resources
 from corpus import dedup as deduplication
 from corpus.ledger import merge_details, merge_histograms
 from corpus.passes import DocumentsWorker
@@ -69,9 +69,11 @@ def corpus_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
     corpus = recipe.corpus
     source = Source(corpus.source, inputs)
     nodes = [sample_node(corpus.source.sample)] if isinstance(corpus.source, SampleSource) else []
+    languages = [s for s in corpus.stages if isinstance(s, Language)]
+    filters = Filters(tuple(languages), lambda: stage_identity(languages, inputs), lambda: stage_resources(languages, {}))
     own = {"classifier": corpus.classifier} if corpus.classifier is not None else {}
     for name, params in (own | {f"classifier/{n}": p for n, p in corpus.classifiers.items()}).items():
-        nodes.append(classifier_node(name, params, corpus.on_bad_input, source, inputs, recipe.cluster.use_gpu))
+        nodes.append(classifier_node(name, params, corpus.on_bad_input, source, filters, inputs, recipe.cluster.use_gpu))
     check_scored(corpus.classifier, [f"corpus.{at}" for at in ("stages", "after_dedup") if _uses_classifier(getattr(corpus, at))])
     nodes.append(_documents_node(corpus, source, inputs))
     if corpus.dedup is not None:

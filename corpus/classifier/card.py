@@ -111,26 +111,39 @@ def diagram(found: Reliability) -> Card:
     return limits | {"bins": bins}
 
 
-def sizes_of(scores: F64, n_chars: I64, n_pages: int, thresholds: Iterable[float]) -> Card:
-    """Pages and characters of the source at each threshold, counted on the sample and scaled, with Wilson intervals of the share."""
+def sizes_of(scores: F64, n_chars: I64, n_drawn: int, n_pages: int, thresholds: Iterable[float]) -> Card:
+    """Pages and characters of the source at each threshold, counted on the sample and scaled, with Wilson intervals of the share.
+
+    Args:
+        scores, n_chars: [n] of the drawn pages that passed the filters.
+        n_drawn: all drawn pages.
+        n_pages: pages of the source.
+        thresholds: to count at.
+    """
     rows: list[Json] = []
     for t in thresholds:
         above = scores >= t
-        hits, n = int(above.sum()), len(scores)
-        low, high = wilson(hits, n)
+        hits, n = int(above.sum()), n_drawn
+        low, high = wilson(hits, n, max(n, n_pages))
         row: Card = {"threshold": rounded(t), "n_sample": hits, "pages": round(n_pages * hits / n), "pages_low": round(n_pages * low)}
         row |= {"pages_high": round(n_pages * high), "characters": round(n_pages * float(n_chars[above].sum()) / n)}
         rows.append(row)
     edges = np.linspace(0, 1, 51)
     counts: list[Json] = [int(c) for c in np.histogram(np.clip(scores, 0, 1), edges)[0]]
-    return {"n_source_pages": n_pages, "n_sample_pages": len(scores), "at": rows, "histogram": counts}
+    return {"n_source_pages": n_pages, "n_sample_pages": n_drawn, "n_sample_passed": len(scores), "at": rows, "histogram": counts}
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson 1927); the whole range for n = 0."""
-    if n == 0:
+def wilson(hits: int, n_drawn: int, n_all: int | None = None) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (Wilson 1927); the whole range for n = 0.
+
+    Drawn without replacement from ``n_all``, n pages tell as much as n (n_all - 1) / (n_all - n) with it (Cochran 1977, section 2.6).
+    """
+    if n_drawn == 0:
         return 0.0, 1.0
-    p, z2 = hits / n, 1.959964**2
+    p, z2 = hits / n_drawn, 1.959964**2
+    if n_all is not None and n_drawn >= n_all:
+        return p, p
+    n = n_drawn * (n_all - 1) / (n_all - n_drawn) if n_all is not None else n_drawn
     centre, half = (p + z2 / (2 * n)) / (1 + z2 / n), np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 

@@ -1,17 +1,19 @@
 """Texts to learn from: every unit of the source gives its labelled pages, and pages drawn by id that nobody labelled.
 
 Both are working files of the step and not part of its artifact. A page is normalised as in pass 1 and cut to the head that the
-classifier sees. Memory: a batch of the reader. Of the unlabelled pages a unit keeps those with a draw below a share that the step
-derives from the number of pages, so what the workers keep together is about twice the sample, whatever the size of the source.
+classifier sees; drawn pages are also judged by the recipe's language stage, so that pages it would drop are not counted. Memory: a batch
+of the reader. Of the pages of the source a unit keeps those with a draw below a share that the step derives from their number, so what
+the workers keep together is about twice the sample, whatever the size of the source.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,6 +24,7 @@ from corpus.draw import unit_interval
 from corpus.outputs import Outputs
 from corpus.passes import peak_rss_mb
 from corpus.source import FileSource, Unit, is_damage, read_unit, salvage
+from corpus.stage import KEEP, Resources, Stage
 from corpus.stages.normalise import Normalise
 from store.artifact import Receipt
 from store.errors import InputError
@@ -34,20 +37,24 @@ SOURCE_STAGES = (Normalise(stage="normalise"),)
 COLLECTED = pa.schema(
     [("id", pa.string()), ("label", pa.string()), ("group", pa.string()), ("host", pa.string()), ("text", pa.large_string())]
 )
-SAMPLED = pa.schema([("id", pa.string()), ("draw", pa.float64()), ("n_chars", pa.int32()), ("text", pa.large_string())])
+SAMPLED = pa.schema(
+    [("id", pa.string()), ("draw", pa.float64()), ("passed", pa.bool_()), ("n_chars", pa.int32()), ("text", pa.large_string())]
+)
 
 
 class CollectWorker:
     """A unit of the source into the heads of its labelled pages and of the drawn ones."""
 
     def __init__(
-        self, folder: Folder, source: FileSource, params: ClassifierParams, on_bad_input: str = "fail", sample_share: float = 0.0
-    ) -> None:
+        self, folder: Folder, source: FileSource, params: ClassifierParams, on_bad_input: str = "fail", sample_share: float = 0.0,
+        filters: Sequence[Stage] = (), resources: Resources | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self.source, self.params, self.on_bad_input = folder, source, params, on_bad_input
         self.sample_share = sample_share
         labels = read_labels(params)
         self.ids, self.labels, self.groups = (pa.array(labels[c].to_list(), pa.string()) for c in ("id", "label", "group"))
         self.normalise = SOURCE_STAGES[0].open({})
+        self.filters = [f.open(resources or {}) for f in filters]
 
     def run(self, task: Task) -> Receipt:
         begin, unit = time.perf_counter(), Unit.model_validate(dict(task.payload))
@@ -89,9 +96,15 @@ class CollectWorker:
         chosen = pa.array(draws < self.sample_share)
         batch = batch.filter(chosen)
         text = self._text(batch)
+        batch = batch.set_column(batch.schema.get_field_index("text"), "text", text)
+        passed = np.ones(batch.num_rows, np.bool_)
+        for judge in self.filters:
+            if (verdict := judge(batch).verdict) is not None:
+                passed &= verdict == KEEP
         names = pc.coalesce(batch.column("id"), pc.cast(batch.column("doc_key"), pa.string()))
-        columns = [names, pa.array(draws).filter(chosen), pc.utf8_length(text).cast(pa.int32()), self._head(text)]
-        return pa.table(columns, schema=SAMPLED)
+        head = pc.if_else(pa.array(passed), self._head(text), pa.scalar("", pa.large_string()))
+        lengths = pc.utf8_length(text).cast(pa.int32())
+        return pa.table([names, pa.array(draws).filter(chosen), pa.array(passed), lengths, head], schema=SAMPLED)
 
     def _text(self, batch: pa.RecordBatch) -> pa.Array:
         return self.normalise(batch).columns.get("text", batch.column("text"))

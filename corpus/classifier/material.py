@@ -56,6 +56,6 @@ class Material:
 
 
 def sampled_pages(folder: Folder, limit: int) -> pl.DataFrame:
-    """The ``limit`` pages with the smallest draws of those the units kept (id, draw, n_chars, text), in the order of draws."""
+    """The ``limit`` pages with the smallest draws of those the units kept (id, draw, passed, n_chars, text), in the order of draws."""
     table = collected(folder, SAMPLE, SAMPLED)
     return cast(pl.DataFrame, pl.from_arrow(table)).sort("draw", "id", "n_chars").head(limit)

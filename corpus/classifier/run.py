@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from corpus.classifier.collect import CollectWorker
 from corpus.classifier.params import ClassifierParams
 from corpus.classifier.search import SearchWorker, survivors
 from corpus.classifier.train import TrainWorker
 from corpus.source import FileSource, Unit
+from corpus.stage import Resources, Stage
 from store.artifact import Artifact, Draft, Receipt
 from store.executor import Executor, Job, Task
 from store.params import Json
@@ -20,10 +21,20 @@ SURPLUS = 2.0
 
 def train(
     draft: Draft, executor: Executor, params: ClassifierParams, source: FileSource, units: Sequence[Unit],
-    on_bad_input: str = "fail", n_gpus: float = 0.0,
+    on_bad_input: str = "fail", n_gpus: float = 0.0, filters: Sequence[Stage] = (), resources: Resources | None = None,
 ) -> Artifact:  # fmt: skip
-    """Make the classifier's artifact. ``params`` names local files. Raises StepError with what an InputError of a task says."""
-    receipts = _collect(draft, executor, params, source, units, on_bad_input)
+    """Make the classifier's artifact; StepError with what an InputError of a task says.
+
+    Args:
+        draft, executor: where to, and what runs the tasks.
+        params: with local files, and a local encoder.
+        source, units: the pages.
+        on_bad_input: as pass 1 takes it.
+        n_gpus: of the training task, for kinds with an encoder.
+        filters, resources: stages that judge the drawn pages of the source, and what they need.
+    """
+    judged: dict[str, object] = {"filters": tuple(filters), "resources": dict(resources or {})}
+    receipts = _collect(draft, executor, params, {"source": source, "on_bad_input": on_bad_input, **judged}, units)
     best, trials = _search(draft, executor, params) if params.search is not None else (0, [])
     payload: dict[str, Json] = {"n_pages": sum(r.counts.get("pages", 0) for r in receipts), "trial": best, "search": trials}
     gpus = n_gpus if params.kind != "fasttext" else 0.0
@@ -33,14 +44,12 @@ def train(
 
 
 def _collect(
-    draft: Draft, executor: Executor, params: ClassifierParams, source: FileSource, units: Sequence[Unit], on_bad_input: str
+    draft: Draft, executor: Executor, params: ClassifierParams, reading: Mapping[str, object], units: Sequence[Unit]
 ) -> list[Receipt]:
     n_docs = sum(max(1, u.n_docs) for u in units)
     share = 0.0 if params.sample_pages is None else min(1.0, SURPLUS * params.sample_pages / max(1, n_docs))
     tasks = [Task("collect-" + u.key, u.model_dump(mode="json"), max(1, u.n_docs)) for u in units]
-    kwargs: dict[str, object] = {
-        "folder": draft.folder, "params": params, "source": source, "on_bad_input": on_bad_input, "sample_share": share,
-    }  # fmt: skip
+    kwargs: dict[str, object] = {"folder": draft.folder, "params": params, "sample_share": share, **reading}
     return executor.map(Job(STEP, CollectWorker, kwargs, tasks, draft, unit="documents"))
 
 

@@ -126,13 +126,14 @@ class TrainWorker:
     def _sample(self, model: Model, calibration: Calibration, card: Card, n_pages: int) -> FileEntry:
         """Score pages of the source, and count what each threshold would keep."""
         assert self.params.sample_pages is not None
-        pages = sampled_pages(self.folder, self.params.sample_pages)
+        drawn = sampled_pages(self.folder, self.params.sample_pages)
+        pages = drawn.filter("passed")
         p = model.probabilities(pages["text"].to_list()) if pages.height else np.zeros((0, len(self.params.names)))
         score, predicted = self._final(p, calibration)
         if pages.height and self.params.classes is None:
             n_chars = pages["n_chars"].to_numpy().astype(np.int64)
             thresholds = sorted({*GRID.tolist(), self.params.threshold, *_chosen(card)})
-            card["sizes"] = sizes_of(score.astype(np.float64), n_chars, n_pages, thresholds)
+            card["sizes"] = sizes_of(score.astype(np.float64), n_chars, drawn.height, n_pages, thresholds)
         columns = [pages["id"].to_list(), pages["n_chars"].to_list(), predicted, score]
         table = pa.table([pa.array(c, f.type) for c, f in zip(columns, SCORED_SCHEMA, strict=True)], schema=SCORED_SCHEMA)
         return self._write_table(SCORED, table)

@@ -37,7 +37,8 @@ def test_isotonic_is_the_librarys():
     p, truth = planted(500)
     p = np.round(p, 2)  # with ties
     weights = np.random.default_rng(2).uniform(0.1, 3, 500)
-    theirs = IsotonicRegression(y_min=1e-6, y_max=1 - 1e-6, out_of_bounds="clip").fit(p, truth, sample_weight=weights)
+    edge = 1 / (weights.sum() + 2)
+    theirs = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(p, truth, sample_weight=weights)
     at = np.linspace(0, 1, 301)
     assert np.allclose(isotonic(p, truth, weights)(at), theirs.predict(at), atol=1e-9)
 
@@ -64,6 +65,14 @@ def test_every_calibration_rises_stays_inside_and_survives_its_file(rows, method
     at = found(np.linspace(0, 1, 101))
     assert (np.diff(at) >= 0).all() and (at >= 0).all() and (at <= 1).all() and np.isfinite(at).all()
     assert Calibration.from_json(json.loads(json.dumps(found.json())), "x") == found
+
+
+def test_classes_without_an_error_do_not_become_certain():
+    p = np.concatenate([np.linspace(0.1, 0.4, 100), np.linspace(0.6, 0.9, 100)])
+    for fit in METHODS.values():
+        at = fit(p, p > 0.5, np.ones(200))(p)
+        # About one page of each class is still expected on the wrong side.
+        assert at[:100].sum() > 0.4 and (1 - at[100:]).sum() > 0.4 and ((at > 0.5) == (p > 0.5)).all()
 
 
 def test_too_little_is_not_calibrated(tmp_path):

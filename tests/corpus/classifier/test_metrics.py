@@ -97,9 +97,12 @@ def test_the_target_is_chosen_on_validation_and_measured_on_test_pages():
 
 def test_sizes_are_counted_and_scaled():
     scores, chars = np.array([0.1, 0.4, 0.6, 0.9]), np.array([10, 20, 30, 40])
-    found = sizes_of(scores, chars, 4000, [0.0, 0.5, 0.95])
+    found = sizes_of(scores, chars, 8, 8000, [0.0, 0.5, 0.95])
     assert [r["pages"] for r in found["at"]] == [4000, 2000, 0] and found["at"][1]["characters"] == 70_000
     assert found["at"][2]["pages_high"] > 0 and sum(found["histogram"]) == 4
+    everything = sizes_of(scores, chars, 4, 4, [0.5])["at"][0]
+    assert everything["pages_low"] == everything["pages"] == everything["pages_high"] == 2
+    assert wilson(300, 1000, 1500)[1] < wilson(300, 1000, 10**9)[1] == pytest.approx(wilson(300, 1000)[1], abs=1e-6)
     for hits, n in ((0, 5), (3, 10), (10, 10)):
         assert wilson(hits, n) == pytest.approx(reference_wilson(hits, n), abs=1e-6)
 
