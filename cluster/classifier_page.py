@@ -146,14 +146,17 @@ def _reliability(card: Card) -> Section | None:
     for index, (key, words) in enumerate(series):
         bins = rows_of(section_of(part, key), "bins")
         if bins:
-            points = [(number(b, "predicted") or 0.0, number(b, "observed") or 0.0) for b in bins]
-            own = Series("observed", index, points)
-            plot = lines([Series("perfect", 5, [(0.0, 0.0), (1.0, 1.0)]), own], f"Reliability of scores {words}", "mean score",
-                         height=240, dots=True, y_title="share of positive pages")  # fmt: skip
+            drawn = (("observed", index), ("observed_low", 3), ("observed_high", 3))
+            curves = [Series(k, c, [(number(b, "predicted") or 0.0, number(b, k) or 0.0) for b in bins]) for k, c in drawn]
+            perfect = Series("perfect", 2, [(0.0, 0.0), (1.0, 1.0)])
+            plot = lines(
+                [perfect, *curves], f"Reliability of scores {words}", "mean score", height=240, y_title="share of positive pages"
+            )
             found = section_of(part, key)
             error = f"Expected calibration error {number(found, 'ece') or 0:.3f} ({limits(found, 'ece')})"
             caption = f"{error}, log loss {found.get('log_loss')}."
-            figures.append(Figure(plot, caption, f"Scores {words}", wide=False))
+            legend = ((index, "observed"), (3, "95 % interval"), (2, "perfect"))
+            figures.append(Figure(plot, caption, f"Scores {words}", legend, wide=False))
     chosen = section_of(part, "chosen").get("method")
     tried = section_of(part, "held_out_log_loss")
     text = (
@@ -161,7 +164,18 @@ def _reliability(card: Card) -> Section | None:
         + (" (" + ", ".join(f"{k} {v}" for k, v in tried.items()) + ")" if tried else "")
         + (". Scores are written calibrated." if part.get("applied") else ". Scores are written as the model gives them.")
     )
-    return Section("reliability", "Can scores be read as probabilities?", (Paragraph(text), blocks.Grid(tuple(figures))))
+    exact = [_bins(words, rows) for key, words in series if (rows := rows_of(section_of(part, key), "bins"))]
+    shown = (Paragraph(text), blocks.Grid(tuple(figures)), blocks.Details("The bins", tuple(exact)))
+    return Section("reliability", "Can scores be read as probabilities?", shown)
+
+
+def _bins(words: str, rows: Sequence[Card]) -> blocks.Table:
+    """The bins of a reliability diagram."""
+    cells = [
+        [x_cell(number(r, "predicted")), x_cell(number(r, "observed")), right(limits(r, "observed")), n_cell(int(number(r, "n") or 0))]
+        for r in rows
+    ]  # fmt: skip
+    return table(f"Scores {words}", ["Mean score", "Positive", "95 % interval", "Pages"], cells)
 
 
 def _curve(card: Card) -> Section | None:

@@ -1,7 +1,7 @@
 """Texts to learn from: every unit of the source gives its labelled pages, and pages drawn by id that nobody labelled.
 
 Both are working files of the step and not part of its artifact. A page is normalised as in pass 1 and cut to the head that the
-classifier sees; drawn pages are also judged by the recipe's language stage, so that pages it would drop are not counted. Memory: a batch
+classifier sees; drawn pages are judged by the recipe's language stage, so that pages it would drop are not counted. Memory: a batch
 of the reader. Of the pages of the source a unit keeps those with a draw below a share that the step derives from their number, so what
 the workers keep together is about twice the sample, whatever the size of the source.
 """

@@ -76,7 +76,7 @@ def test_intervals_cover_the_truth_and_groups_widen_them():
 def test_reliability_of_honest_and_of_boastful_scores():
     honest = judged(20_000, ties=False)
     found = reliability(honest)
-    assert found.error < 0.015 and found.n.sum() == 20_000 and np.allclose(found.n, 2000, atol=1)
+    assert found.error < 0.015 and found.n.sum() == 20_000 and len(found.n) == 10 and (found.n > 1800).all()
     assert ((found.low <= found.observed) & (found.observed <= found.high)).all()
     boastful = Judged(np.where(honest.scores > 0.5, 0.99, 0.01), honest.truth, honest.weights, honest.groups)
     assert reliability(boastful).error == pytest.approx(0.24, abs=0.02)
