@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 dedup_app = typer.Typer(name="dedup", help="Look into the deduplication of a run.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(dedup_app)
+classifier_app = typer.Typer(name="classifier", help="Look at a run's classifier.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(classifier_app)
 DEFAULT_OUT = "out"
 
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe (demo, finemed-de, …).")]
@@ -162,6 +164,20 @@ def dedup_report(
     from cluster.commands.dedup import report_quality
 
     report_quality(artifact, documents, pairs, html)
+
+
+@classifier_app.command("page")
+def classifier_page(
+    artifact: Annotated[str, typer.Argument(metavar="ARTIFACT|RUN", help="The folder of a classifier's artifact, or of a run.")],
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")] = None,
+    step: Annotated[str, typer.Option(help="With a run's folder: the classifier's step.")] = "classifier",
+    n: Annotated[int, typer.Option("--n", min=0, help="Borderline pages to list.")] = 24,
+    text: Annotated[bool, typer.Option("--text", help="Show texts of borderline pages (personal data masked).")] = False,
+) -> None:
+    """Say how good a run's classifier is; with --html as a page with plots and what each threshold keeps."""
+    from cluster.commands.classifier import write_page
+
+    write_page(artifact, step, html, n, text)
 
 
 @app.command()

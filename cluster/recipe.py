@@ -60,6 +60,7 @@ class CorpusParams(Params):
         default=None, description="File of thresholds for the quality stages; null in a resolved recipe, where its numbers stand."
     )
     classifier: ClassifierParams | None = Field(default=None, description="Topic classifier trained from labelled pages; null: none.")
+    classifiers: dict[str, ClassifierParams] = Field(default={}, description="Further classifiers by name, e.g. topics or an encoder.")
     stages: tuple[AnyStage, ...] = Field(description="Stages of pass 1 in order.", min_length=1)
     dedup: DedupParams | None = Field(default=DedupParams(), description="Deduplication; needs the signature stage; null: off.")
     repeated_text: RepeatedTextParams | None = Field(

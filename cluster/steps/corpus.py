@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from cluster.graph import Context, Node
 from cluster.inputs import Inputs, with_local_files
 from cluster.recipe import CorpusParams, Recipe, SampleSource
+from cluster.steps.classifier import Filters, check_scored, classifier_node, score_resources
 from corpus import dedup as deduplication
-from corpus.classifier import ClassifierParams, CollectWorker, TrainWorker
 from corpus.ledger import merge_details, merge_histograms
 from corpus.passes import DocumentsWorker
 from corpus.repeated import RepeatedTextParams
@@ -24,7 +24,6 @@ from corpus.stage import Stage
 from corpus.stages.decontaminate import Decontaminate
 from corpus.stages.language import Language
 from corpus.stages.lid_model import find_lid176
-from corpus.stages.normalise import Normalise
 from corpus.stages.score import Score
 from store.artifact import Artifact, Draft, Receipt
 from store.errors import StepError
@@ -33,7 +32,7 @@ from store.fs import Folder
 from store.params import Json
 
 # Raised when a step would write other bytes for the same parameters.
-VERSIONS = {"sample": 2, "classifier": 2, "documents": 2, "dedup": 3, "repeated_text": 1, "select": 1}
+VERSIONS = {"sample": 2, "documents": 2, "dedup": 3, "repeated_text": 1, "select": 1}
 SOURCE_EXECUTION = ("files", "format", "max_files")
 
 
@@ -70,8 +69,12 @@ def corpus_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
     corpus = recipe.corpus
     source = Source(corpus.source, inputs)
     nodes = [sample_node(corpus.source.sample)] if isinstance(corpus.source, SampleSource) else []
-    if corpus.classifier is not None:
-        nodes.append(_classifier_node(corpus.classifier, corpus.on_bad_input, source, inputs))
+    languages = [s for s in corpus.stages if isinstance(s, Language)]
+    filters = Filters(tuple(languages), lambda: stage_identity(languages, inputs), lambda: stage_resources(languages, {}))
+    own = {"classifier": corpus.classifier} if corpus.classifier is not None else {}
+    for name, params in (own | {f"classifier/{n}": p for n, p in corpus.classifiers.items()}).items():
+        nodes.append(classifier_node(name, params, corpus.on_bad_input, source, filters, inputs, recipe.cluster.use_gpu))
+    check_scored(corpus.classifier, [f"corpus.{at}" for at in ("stages", "after_dedup") if _uses_classifier(getattr(corpus, at))])
     nodes.append(_documents_node(corpus, source, inputs))
     if corpus.dedup is not None:
         nodes.append(_dedup_node(corpus, corpus.dedup, inputs))
@@ -92,27 +95,6 @@ def sample_node(params: SampleParams) -> Node:
 def unit_tasks(units: Sequence[Unit], prefix: str = "") -> list[Task]:
     """A task per unit, counted in documents."""
     return [Task(prefix + u.key, u.model_dump(mode="json"), max(1, u.n_docs)) for u in units]
-
-
-def _classifier_node(params: ClassifierParams, on_bad_input: str, source: Source, inputs: Inputs) -> Node:
-    def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
-        local, files = with_local_files(params, ctx.local), source.open(artifacts)
-        tasks = unit_tasks(list_units(files, on_bad_input=on_bad_input), "collect-")
-        kwargs: dict[str, object] = {"folder": draft.folder, "params": local}
-        collecting = {**kwargs, "source": files, "on_bad_input": on_bad_input}
-        collected = ctx.executor.map(Job("classifier", CollectWorker, collecting, tasks, draft, unit="documents"))
-        trained = ctx.executor.map(Job("classifier", TrainWorker, kwargs, [Task("train", {})], draft, unit="models"))
-        return draft.commit([*collected, *trained], summary=dict(trained[0].data))
-
-    def identity() -> dict[str, Json]:
-        # Pages are normalised before they are learnt from, as in pass 1.
-        return {
-            "classifier": dict(params.identity(inputs.digest)), "source": dict(source.identity()),
-            "normalise": Normalise.version, "on_bad_input": on_bad_input,
-        }  # fmt: skip
-
-    return Node("classifier", "classifier", VERSIONS["classifier"], source.roles, identity, run,
-                f"train fastText on labelled pages ({params.positive} or other)")  # fmt: skip
 
 
 def stage_identity(stages: Sequence[Stage], inputs: Inputs) -> list[Json]:
@@ -141,7 +123,7 @@ def stage_resources(stages: Sequence[Stage], artifacts: Mapping[str, Artifact]) 
     if any(isinstance(s, Language) and s.model is None for s in stages):
         found["lid.176"] = find_lid176()
     if "classifier" in artifacts:
-        found["classifier"] = artifacts["classifier"].path("model.bin")
+        found |= score_resources(artifacts["classifier"])
     return found
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
+from corpus.calibration import NONE, read_calibration
 from corpus.draw import unit_interval
 from corpus.fasttext.hub import local_model
 from corpus.fasttext.model import FastText
@@ -21,6 +22,7 @@ from store.errors import RecipeError
 from store.params import ByContent, Execution
 
 CLASSIFIER_RESOURCE = "classifier"
+CALIBRATION_RESOURCE = "calibration"
 
 
 class Score(Stage):
@@ -66,9 +68,11 @@ class Score(Stage):
             known = ", ".join(sorted(model.labels)[:10])
             raise RecipeError(f"the classifier has no label {self.label!r}", where=path, expected=f"one of {known}", remedy="set label")
         label = model.labels.index(self.label)
+        calibration = read_calibration(resources.get(CALIBRATION_RESOURCE)) if self.model is None else NONE
 
         def apply(batch: pa.RecordBatch) -> Outcome:
-            return self._judge(batch, model.probability(model.hidden(batch.column("text")), label))
+            scores = model.probability(model.hidden(batch.column("text")), label)
+            return self._judge(batch, scores if calibration == NONE else calibration(scores).astype(np.float32))
 
         return apply
 
