@@ -17,7 +17,7 @@ from numba import njit
 from numpy import uint64
 
 from corpus.columns import text_buffers, text_column
-from corpus.dedup.exchange import load_npy
+from corpus.dedup.ranges import load_npy
 from corpus.minhash import U64
 from corpus.passes import OpenStage
 from corpus.repeated.marks import marks

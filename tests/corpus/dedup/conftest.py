@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.dedup import DedupParams, connect, signatures_of
+from corpus.dedup.grouping import BYTES_PER_DOC
 from corpus.dedup.verify import MEMBER_BYTES
 from corpus.signature import Signature
 from store.artifact import Draft, Identity, Receipt
@@ -53,9 +54,11 @@ def shingles(text):
 
 def run(tmp_path, artifact, executor=None, name="dedup", earlier=(), **params):
     signatures, documents = signatures_of(artifact, earlier)
-    found = DedupParams(**{k: v for k, v in params.items() if k != "members_per_task"})
-    if "members_per_task" in params:
-        found = found.model_copy(update={"task_memory_mb": params["members_per_task"] * MEMBER_BYTES / 1e6})
+    found = DedupParams(**{k: v for k, v in params.items() if not k.endswith("_per_task")})
+    # Memories no user may ask for, set past validation.
+    for name, size in (("members_per_task", MEMBER_BYTES), ("docs_per_task", BYTES_PER_DOC)):
+        if name in params:
+            found = found.model_copy(update={"task_memory_mb": params[name] * size / 1e6})
     return connect(
         Draft.begin(Folder(str(tmp_path / name)), Identity("dedup", 1, {})), executor or SerialExecutor(), signatures, found, documents
     )
