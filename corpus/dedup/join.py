@@ -9,8 +9,8 @@ known to be joined with, 8 bytes. It meets its edges one after the other, in any
 
 So each edge in sends at most one on, to a lower range, and what is sent on connects below the range whatever the range connected.
 Ranges work side by side in rounds until nothing is sent: at most k rounds, as an edge only ever goes down; the graphs of real corpora,
-most of whose clusters are pairs and stars, need a few. (Contracting a vertex to its lowest neighbour is the step of the external algorithms of
-Sibeyn 2004, "External Connected Components", here for ranges of vertices and in parallel.)
+most of whose clusters are pairs and stars, need a few. (Contracting a vertex to its lowest neighbour is the step of the external
+algorithms of Sibeyn 2004, "External Connected Components", here for ranges of vertices and in parallel.)
 
 Then roots are known in the lowest range, and each range upwards asks the ranges below for the roots of its sets' lower documents: one
 question and one answer for each set. Root and members are those of corpus.dedup.components, which does the same in one array.
