@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from corpus.dedup.grouping import BYTES_PER_DOC, forest, part_of
 from corpus.dedup.params import DedupParams
-from corpus.dedup.ranges import RANGE_BYTES_PER_DOC, Ranges, read_cut, write_cut, write_edges
+from corpus.dedup.ranges import RANGE_BYTES_PER_DOC, Ranges, by_slice, read_cut, write_cut, write_edges
 from corpus.dedup.signatures import Numbers, Signatures, number_type
 from corpus.dedup.work import shares
 from corpus.minhash import NEVER, U64
@@ -117,7 +117,7 @@ class ScatterWorker:
         for band in self.cut.bands:
             hashes, numbers, check = gathered(part, band, number_type(self.signatures.n_docs), offset)
             which = part_of(hashes, self.cut.n_parts)
-            order = np.argsort(which, kind="stable")
+            order = by_slice(which, self.cut.n_parts)
             for half in (hashes,) if check is None else (hashes, check):
                 yield pa.table({"hash": half[order], "number": numbers[order]}), which[order]
 

@@ -40,6 +40,8 @@ from store.executor import Task
 from store.fs import Folder
 from store.params import Json
 
+SET_BYTES = 8
+"""A range's sets on disk, per document: 4 bytes and a number."""
 SENT_AT_ONCE = 4_000_000
 """Edges to be sent on that wait in memory: sorted, the same ones once, then written."""
 
@@ -93,7 +95,7 @@ def _contracted(work: Work, label: str, edges: Sequence[str], ranges: Ranges) ->
         tasks = [
             Task(f"join-{label}-{turn:05d}-{i:05d}-of-{ranges.name}", {"range": i, "state": states[i]}, ranges.size(i)) for i in active
         ]
-        done = work.map(f"joining {label}: round {turn + 1}", JoinWorker, {"ranges": ranges, "inbox": tuple(inbox)}, tasks)
+        done = work.map(f"joining {label}: round {turn + 1}", JoinWorker, {"ranges": ranges, "inbox": tuple(inbox)}, tasks, SET_BYTES)
         for i, receipt in zip(active, done, strict=True):
             states[i] = f"join/{receipt.key}"
         sent = np.array([receipt.data["sent"] for receipt in done], np.int64)

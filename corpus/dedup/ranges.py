@@ -70,6 +70,11 @@ class Ranges:
         return self.bounds[at + 1] - self.bounds[at]
 
 
+def by_slice(which: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """The stable order of rows by their slices 0 .. n - 1: NumPy sorts 16 bits by counting, which is eight times as fast."""
+    return np.argsort(which.astype(np.uint16) if n <= 1 << 16 else which, kind="stable")
+
+
 def write_cut(out: Folder, name: str, tables: Iterable[tuple[pa.Table, npt.NDArray[np.int64]]], n: int) -> FileEntry:
     """A file of n slices. ``tables`` gives rows and the slice of each row, in rising order of slices, any number of times.
 
@@ -102,7 +107,7 @@ def write_edges(out: Folder, name: str, edges: Iterable[Numbers], ranges: Ranges
     def cut() -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
         for some in edges:
             which = ranges.of(some.max(axis=1)) if len(some) else np.zeros(0, np.int64)
-            order = np.argsort(which, kind="stable")
+            order = by_slice(which, ranges.n)
             ordered = some[order] if ranges.n > 1 else some
             yield pa.table({"a": np.ascontiguousarray(ordered[:, 0]), "b": np.ascontiguousarray(ordered[:, 1])}), which[order]
 

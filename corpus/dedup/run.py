@@ -71,7 +71,7 @@ def connect(
 def _proposed(work: Work, signatures: Signatures, cut: Cut) -> list[str]:
     """Files of edges between documents that share an exact hash or a band."""
     kwargs: dict[str, object] = {"signatures": signatures, "cut": cut}
-    scattered = work.map("exchanging hashes", ScatterWorker, kwargs, cut.scatter_tasks(signatures))
+    scattered = work.map("exchanging hashes", ScatterWorker, kwargs, cut.scatter_tasks(signatures), cut.bytes_per_doc)
     kwargs["scattered"] = [r.files[0].name for r in scattered]
     return [r.files[0].name for r in work.map("grouping by hash", GroupWorker, kwargs, cut.group_tasks(signatures.n_docs))]
 

@@ -28,7 +28,7 @@ from corpus.columns import text_buffers
 from corpus.dedup.exchange import groups_of
 from corpus.dedup.join import Components
 from corpus.dedup.params import DedupParams
-from corpus.dedup.ranges import read_cut, write_cut, write_edges
+from corpus.dedup.ranges import by_slice, read_cut, write_cut, write_edges
 from corpus.dedup.signatures import Numbers, Signatures
 from corpus.dedup.similarity import Resemblance, shingle_sets
 from corpus.dedup.work import Work, shares
@@ -104,7 +104,7 @@ class ShingleWorker:
                 n += table.num_rows
         table = pa.concat_tables(waiting)
         which = part_of(table["component"].to_numpy(), n_parts)
-        order = np.argsort(which, kind="stable")
+        order = by_slice(which, n_parts)
         entry = write_cut(self.out, f"shingles/{task.key}.arrow", [(table.take(pa.array(order)), which[order])], n_parts)
         return Receipt(key=task.key, files=(entry,), counts={"candidates": n})
 
