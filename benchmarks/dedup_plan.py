@@ -5,8 +5,8 @@
 runs the step dedup over synthetic signatures (benchmarks/dedup_synthetic.py) with this budget in one process, checks the clusters and
 prints CPU time, bytes, tasks and files of every phase as JSON. ``plan_figures`` runs it twice:
 
-* large tasks: as many documents as the disk has room for, with the budget that a real cluster would have. Its tasks are as large as they
-  would be, so its CPU time per document is right (arrays beyond every cache); it has few of them.
+* large tasks: as many documents as the disk has room for, with the budget that a real cluster would have. Its tasks are as large as
+  they would be, so its CPU time per document is right (arrays beyond every cache); it has few of them.
 * many tasks: few documents, with a budget so small that there are as many parts and ranges as there would be. What it costs above the
   first run's time per document is the price of cutting: opening files, reading slices, receipts.
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from corpus.dedup.clusters import Ranking, rows_of, write_clusters
 from corpus.dedup.components import DisjointSets, members
+from corpus.dedup.displaced import write_displaced
 from corpus.dedup.exchange import Cut, GroupWorker, ScatterWorker
 from corpus.dedup.join import Components, join
 from corpus.dedup.params import DedupParams
@@ -30,7 +31,8 @@ COMPONENTS = "components.npy"
 def connect(
     draft: Draft, executor: Executor, signatures: Signatures, params: DedupParams, documents: Sequence[str] = (), ngram: int = 5
 ) -> Artifact:
-    """Find the clusters of duplicates and commit them as ``clusters.parquet`` (store.schema.CLUSTERS, in order of doc_key).
+    """Find the clusters of duplicates and commit them as ``clusters.parquet`` (store.schema.CLUSTERS, in order of doc_key), and
+    beside it the earlier documents that lose to a new one (corpus/dedup/displaced.py).
 
     Args:
         documents: files of the same documents, in the order of the signature files: their text for ``min_jaccard``, and the column that
@@ -59,13 +61,20 @@ def connect(
             components = join(work, "confirmed", held, cut.ranges, signatures.n_rows)
         rows = survivors(work, signatures, components, ranking)
     entry, counts = write_clusters(draft.folder, rows)
+    lost = write_displaced(draft.folder, signatures, documents)
     # Hashes on their way, shingles and edges are no part of the result: no receipt that commit sees lists them, so it removes them.
     compared: Counter[str] = Counter()
     for receipt in work.receipts:
         compared.update({k: n for k, n in receipt.counts.items() if k in ("compared", "confirmed")})
     done = [Receipt(key=r.key, timing=r.timing) for r in work.receipts]
-    summary = {"n_docs": signatures.n_docs, **counts, "n_earlier": signatures.n_earlier, **compared}
-    return draft.commit(done, files=[entry], summary=summary)
+    summary = {
+        "n_docs": signatures.n_docs,
+        **counts,
+        "n_earlier": signatures.n_earlier,
+        "n_displaced": lost.n_rows if lost else 0,
+        **compared,
+    }
+    return draft.commit(done, files=[entry, *([lost] if lost else [])], summary=summary)
 
 
 def _proposed(work: Work, signatures: Signatures, cut: Cut) -> list[str]:

@@ -66,7 +66,7 @@ def test_summary_and_levels(tmp_path: Path) -> None:
     assert table(artifact).schema == CLUSTERS
     assert table(artifact)["level"].to_pylist() == ["exact", "exact", "minhash"]
     assert artifact.manifest.summary == {
-        "n_docs": 4, "n_earlier": 0, "n_clusters": 1, "n_duplicates": 2, "largest_cluster": 3,
+        "n_docs": 4, "n_earlier": 0, "n_displaced": 0, "n_clusters": 1, "n_duplicates": 2, "largest_cluster": 3,
         "cluster_sizes": {"2": 0, "3-4": 1, "5-9": 0, "10-99": 0, "100+": 0},
     }  # fmt: skip
     longest = run(tmp_path / "longest", [rows], DedupParams(keep="longest"))
