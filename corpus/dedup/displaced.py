@@ -25,9 +25,9 @@ DISPLACED_FILE = "displaced.parquet"
 def write_displaced(folder: Folder, signatures: Signatures, documents: Sequence[str]) -> FileEntry | None:
     """Write the file from the clusters in ``folder``; None, and no file, if no earlier document loses to a new one.
 
-    Rows are in order of ``corpus`` (-1 is the last of ``against``, -2 the one before) and ``doc_key``, the document's key in its
-    own corpus. Ids are null where there are no documents to read them from. Memory: 16 bytes and both ids for each row, 8 per document of a
-    file.
+    Rows are in order of ``corpus`` (-1 is the last of ``against``, -2 the one before) and ``doc_key``, the document's key in its own
+    corpus. Ids are null where there are no documents to read them from. Memory: 16 bytes and both ids for each row, 8 per document of
+    a file.
     """
     lost = _lost(folder) if signatures.n_earlier else DISPLACED_ROWS.empty_table()
     if not len(lost):

@@ -70,8 +70,8 @@ class RepeatedText:
                 return Outcome()
             new, text, chars, runs = without(offsets, data, found.tiles, gone)
             counts = {
-                f"cut/{unit}": int(runs.sum()) if params.unit == "window" else n_gone,
-                "cut/characters": int(chars.sum()), "cut/documents": int(np.count_nonzero(runs)),
+                f"repeated/{unit}": int(runs.sum()) if params.unit == "window" else n_gone,
+                "repeated/characters": int(chars.sum()), "repeated/documents": int(np.count_nonzero(runs)),
             }  # fmt: skip
             column = text_column(new, text)
             left = pc.utf8_length(column).to_numpy()
