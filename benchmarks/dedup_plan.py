@@ -135,11 +135,10 @@ def measure(folder: str, n_docs: int, memory_mb: float, file_docs: int) -> Figur
 
 def plan_figures(folder: str, quick: bool) -> Figures:
     """Both simulations, and ten billion documents."""
-    n_large, n_many = (2_000_000, 200_000) if quick else (100_000_000, 2_000_000)
-    # The quick run is cut as the full one is: five ranges.
-    large = measure(folder, n_large, MEMORY_MB * n_large / 100_000_000, n_large // 1000)
-    scale = (60 if quick else 480) / (DOCS * 96 / (MEMORY_MB * 1e6))
-    n_ranges = round(scale * DOCS * 96 / (MEMORY_MB * 1e6))
+    n_large, n_many = (2_000_000, 200_000) if quick else (50_000_000, 2_000_000)
+    # The quick run is cut as the full one is: two parts, three ranges.
+    large = measure(folder, n_large, MEMORY_MB * n_large / 50_000_000, n_large // 1000)
+    n_ranges = 60 if quick else math.ceil(96 * DOCS / (MEMORY_MB * 1_000_000))
     many = measure(folder, n_many, 96 * n_many / n_ranges / 1e6, -(-n_many // n_ranges))
     return extrapolated(large, many)
 

@@ -37,9 +37,10 @@ from corpus.dedup.signatures import Numbers
 from corpus.dedup.work import Work
 from store.artifact import Receipt
 from store.executor import Task
-from store.fs import Folder
+from store.fs import FileEntry, Folder
 from store.params import Json
 
+RANGES_PER_TASK = 16
 SET_BYTES = 8
 """A range's sets on disk, per document: 4 bytes and a number."""
 SENT_AT_ONCE = 4_000_000
@@ -78,12 +79,15 @@ def join(work: Work, label: str, edges: Sequence[str], ranges: Ranges, n_rows: S
     answered: list[str] = []
     roots: list[str] = []
     members: list[int] = []
-    for i in range(ranges.n):  # upwards: what a range answers is what the next ones ask for
+    # Upwards: what a range answers is what the next ones ask for. A task does several, for each start of a worker takes seconds.
+    for begin in range(0, ranges.n, RANGES_PER_TASK):
+        end = min(ranges.n, begin + RANGES_PER_TASK)
         kwargs = {**asking, "asked": asked, "answered": tuple(answered), "n_rows": tuple(n_rows)}
-        task = Task(f"roots-{label}-{i:05d}-of-{ranges.name}", {"range": i}, ranges.size(i))
-        (receipt,) = work.map(f"joining {label}: roots of range {i + 1} of {ranges.n}", RootsWorker, kwargs, [task])
-        roots.append(receipt.files[0].name)
-        answered.append(receipt.files[1].name)
+        size = ranges.bounds[end] - ranges.bounds[begin]
+        task = Task(f"roots-{label}-{begin:05d}-{end:05d}-of-{ranges.name}", {"begin": begin, "end": end}, size)
+        (receipt,) = work.map(f"joining {label}: roots to range {end} of {ranges.n}", RootsWorker, kwargs, [task])
+        roots += [f.name for f in receipt.files[::2]]
+        answered += [f.name for f in receipt.files[1::2]]
         members += cast("list[int]", receipt.data["members"])
     return Components(ranges, tuple(roots), tuple(members))
 
@@ -170,37 +174,44 @@ class AskWorker:
 
 
 class RootsWorker:
-    """A task's payload is {"range"}; the ranges below have ``answered``. Writes ``roots/<task key>.npy`` (see Components) and, for what
-    the ranges above ask, ``answers/<task key>.arrow``.
+    """A task's payload is {"begin", "end"}: ranges; those below have ``answered``. Writes for each ``roots/<task key>/<range>.npy``
+    (see Components) and, for what the ranges above ask, ``answers/<task key>/<range>.arrow``.
     """
 
     def __init__(
         self, ranges: Ranges, states: Sequence[str], asked: Sequence[str], answered: Sequence[str], n_rows: Sequence[int], out: Folder
     ) -> None:
-        self.ranges, self.states, self.asked, self.answered = ranges, states, asked, answered
+        self.ranges, self.states, self.asked, self.answered = ranges, states, asked, tuple(answered)
         self.n_rows, self.out = n_rows, out
 
     def run(self, task: Task) -> Receipt:
-        at, ranges = cast(int, task.payload["range"]), self.ranges
+        begin, end = (cast(int, task.payload[k]) for k in ("begin", "end"))
+        files: list[FileEntry] = []
+        counted: list[Json] = []
+        for at in range(begin, end):
+            roots, member = self._roots(at, [*self.answered, *(f.name for f in files[1::2])])
+            reply = write_cut(self.out, f"answers/{task.key}/{at:05d}.arrow", self._replies(at, roots, member), self.ranges.n)
+            roots[~member] = self.ranges.none
+            files += [write_npy(self.out, f"roots/{task.key}/{at:05d}.npy", roots), reply]
+            n_rows = [self.n_rows[i] for i in range(*self.ranges.files[at])]
+            counted += [int(np.count_nonzero(m)) for m in np.split(member, np.cumsum(n_rows)[:-1])]
+        return Receipt(key=task.key, files=tuple(files), data={"members": counted})
+
+    def _roots(self, at: int, answered: Sequence[str]) -> tuple[Numbers, npt.NDArray[np.bool_]]:
+        """(root, whether it is not alone as far as the range and those below can tell) of every document of a range."""
+        ranges, none = self.ranges, np.zeros(0, self.ranges.kind)
         parent, lowest = (load_npy(self.out, f"{self.states[at]}/{name}.npy") for name in ("parent", "lowest"))
-        questions = [self._numbers(self.asked[at], below) for below in range(at)]
-        answers = [self._numbers(name, at) for name in self.answered]
-        none = np.zeros(0, ranges.kind)
-        roots = _roots(
-            parent, lowest, ranges.bounds[at], ranges.none, np.concatenate([none, *questions]), np.concatenate([none, *answers])
-        )
-        member = _members(roots, ranges.bounds[at])
-        replies = []
-        for above in range(at + 1, ranges.n):
-            local = (self._numbers(self.asked[above], at) - ranges.kind(ranges.bounds[at])).astype(np.int64)
+        questions = np.concatenate([none, *(self._numbers(self.asked[at], below) for below in range(at))])
+        answers = np.concatenate([none, *(self._numbers(name, at) for name in answered)])
+        roots = _roots(parent, lowest, ranges.bounds[at], ranges.none, questions, answers)
+        return roots, _members(roots, ranges.bounds[at])
+
+    def _replies(self, at: int, roots: Numbers, member: npt.NDArray[np.bool_]) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        """Answers for every range above; who is asked for is not alone."""
+        for above in range(at + 1, self.ranges.n):
+            local = (self._numbers(self.asked[above], at) - self.ranges.kind(self.ranges.bounds[at])).astype(np.int64)
             member[local] = True
-            replies.append((pa.table({"root": roots[local]}), np.full(len(local), above)))
-        reply = write_cut(self.out, f"answers/{task.key}.arrow", replies, ranges.n)
-        roots[~member] = ranges.none
-        files = (write_npy(self.out, f"roots/{task.key}.npy", roots), reply)
-        n_rows = [self.n_rows[i] for i in range(*ranges.files[at])] if ranges.files else [len(roots)]
-        counted: list[Json] = [int(np.count_nonzero(m)) for m in np.split(member, np.cumsum(n_rows)[:-1])]
-        return Receipt(key=task.key, files=files, counts={"members": int(member.sum())}, data={"members": counted})
+            yield pa.table({"root": roots[local]}), np.full(len(local), above)
 
     def _numbers(self, name: str, at: int) -> Numbers:
         parts = [b.column(0).to_numpy() for b in read_cut(self.out.path(name), at, self.ranges.n)]

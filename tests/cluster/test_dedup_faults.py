@@ -99,8 +99,8 @@ def undisturbed(tmp_path_factory, source):
     return road(tmp_path_factory.mktemp("undisturbed"), source, SerialExecutor())
 
 
-PHASES = ["DocumentsWorker", "ScatterWorker", "GroupWorker", "JoinWorker", "AskWorker", "RootsWorker", "ShingleWorker", "VerifyWorker",
-          "PartialsWorker", "ChooseWorker", "RowsWorker", "SelectWorker"]  # fmt: skip
+PHASES = ["DocumentsWorker", "ScatterWorker", "GroupWorker", "JoinWorker", "RootsWorker", "ShingleWorker", "VerifyWorker",
+          "ChooseWorker", "RowsWorker", "SelectWorker"]  # fmt: skip
 
 
 @pytest.mark.parametrize("phase", PHASES)
