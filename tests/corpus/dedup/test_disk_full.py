@@ -50,14 +50,15 @@ class Filling(SerialExecutor):
         return super().map(job)
 
 
-PHASES = ["ScatterWorker", "GroupWorker", "JoinWorker", "AskWorker", "RootsWorker", "ShingleWorker", "VerifyWorker", "PartialsWorker",
-          "ChooseWorker", "RowsWorker"]  # fmt: skip
+FEW = ["ScatterWorker", "GroupWorker", "VerifyWorker", "RowsWorker"]
+OTHERS = ["JoinWorker", "AskWorker", "RootsWorker", "ShingleWorker", "PartialsWorker", "ChooseWorker"]
 
 
-def test_a_disk_that_fills_up_while_duplicates_are_found(tmp_path, small, write_corpus, disk) -> None:
+@pytest.mark.parametrize("phases", [FEW, pytest.param(OTHERS, marks=pytest.mark.slow)])
+def test_a_disk_that_fills_up_while_duplicates_are_found(tmp_path, small, write_corpus, disk, phases) -> None:
     artifact = write_corpus("pages", small.corpus())
     whole = small.run(tmp_path, artifact, name="whole", min_jaccard=0.7, docs_per_task=60)
-    for phase in PHASES:
+    for phase in phases:
         with pytest.raises(DefinemedError, match=r"the disk is full: this file needs more than the .* MB|the disk is too small") as e:
             small.run(disk, artifact, Filling(disk, phase, 5 * PAGE), name=phase, min_jaccard=0.7, docs_per_task=60)
         assert str(disk / phase) in str(e.value) and "finished work is kept" in str(e.value)

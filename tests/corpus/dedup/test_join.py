@@ -45,7 +45,7 @@ def in_memory(edges, n, none):
     return roots
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(EDGES, st.lists(st.integers(0, N), max_size=12), st.integers(1, 4))
 def test_ranges_join_what_one_array_joins(tmp_path_factory, edges, cuts, n_files) -> None:
     ranges = Ranges((0, *sorted(cuts), N))  # ranges may be empty
