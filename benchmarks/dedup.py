@@ -1,6 +1,6 @@
 """Deduplication against its peers: what is found on real pages, how fast pages are signed, and what grouping costs.
 
-    python benchmarks/dedup.py [--data FOLDER] [--quick] [--only quality,signature,cluster,theory] [--work FOLDER]
+    python benchmarks/dedup.py [--data FOLDER] [--quick] [--only quality,signature,cluster,plan,theory] [--work FOLDER]
 
 Without --data: the built-in sample. With it: FOLDER/web/*.parquet, FOLDER/truth/web.parquet and web_pairs.parquet. Peers' clusters are
 kept in --work and found there again (datatrove takes five minutes). text-dedup needs a Python of its own in TEXT_DEDUP_PYTHON
@@ -14,6 +14,7 @@ Sections:
 * signature: speed on one core (benchmarks/dedup_speed.py).
 * cluster: from signatures to survivors, synthetic signatures with one cluster of a twentieth of all documents, two Ray workers
   (benchmarks/dedup_scale.py). cost_growth_1m_to_10m is of CPU time per document in one process: starting workers would hide it.
+* plan: what ten billion documents would take, from two runs: one whose tasks are as large, one with as many (benchmarks/dedup_plan.py).
 * theory: bands against the mathematics of min-wise hashing (benchmarks/dedup_theory.py).
 """
 
@@ -152,6 +153,13 @@ def kept(job: Job, name: str, run: Callable[[], Figures | None]) -> Figures | No
         return json.load(file)
 
 
+def plan_section(job: Job) -> Figures:
+    """Ten billion documents."""
+    from benchmarks.dedup_plan import plan_figures
+
+    return {f"plan.{k}": v for k, v in plan_figures(job.work, job.quick).items()}
+
+
 def theory_section(job: Job) -> Figures:
     """Recall of bands by number of shingles and similarity, and the variance of the estimate."""
     from benchmarks.dedup_theory import meeting
@@ -173,7 +181,8 @@ def theory_section(job: Job) -> Figures:
 
 
 SECTIONS: dict[str, Callable[[Job], Figures]] = {
-    "quality": quality_section, "signature": signature_section, "cluster": cluster_section, "theory": theory_section,
+    "quality": quality_section, "signature": signature_section, "cluster": cluster_section, "plan": plan_section,
+    "theory": theory_section,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -48,12 +48,12 @@ class Planted:
         return cls(cluster)
 
 
-def write_signatures(n_docs: int, folder: str) -> Signatures:
+def write_signatures(n_docs: int, folder: str, file_docs: int = FILE_DOCS) -> Signatures:
     """Signature files of n_docs documents below ``folder``; those that exist are kept."""
     os.makedirs(folder, exist_ok=True)
-    begins = range(0, n_docs, FILE_DOCS)
-    files = [os.path.join(folder, f"{begin // FILE_DOCS:05d}.parquet") for begin in begins]
-    n_rows = [min(n_docs, begin + FILE_DOCS) - begin for begin in begins]
+    begins = range(0, n_docs, file_docs)
+    files = [os.path.join(folder, f"{begin // file_docs:05d}.parquet") for begin in begins]
+    n_rows = [min(n_docs, begin + file_docs) - begin for begin in begins]
     if missing := [i for i, path in enumerate(files) if not os.path.exists(path)]:
         cluster = Planted.of(n_docs).cluster
         for i in missing:

@@ -99,7 +99,7 @@ def unit_figures(name: str, params: RepeatedTextParams, pages: pa.Table, folder:
     artifact = count_repeated(draft, SerialExecutor(), kept, folder, None, params)
     batches = table.to_batches(max_chunksize=1000)
     cut = RepeatedText.read(artifact.folder).open(params).apply
-    gone = sum(cut(b).counts.get("cut/characters", 0) for b in batches)
+    gone = sum(cut(b).counts.get("repeated/characters", 0) for b in batches)
     chars = sum(pc.sum(pc.utf8_length(b["text"])).as_py() for b in batches)
     size_mb = sum(int(o[-1] - o[0]) for o, _ in (text_buffers(b["text"]) for b in batches)) / 1e6
     return {

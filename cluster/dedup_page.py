@@ -23,7 +23,8 @@ ENOUGH = 20
 
 def render(name: str, quality: Quality, min_jaccard: float | None) -> str:
     """The page; the same clusters give the same page."""
-    sections = [_sizes(quality), _precision(quality), _recall(quality), _largest(quality), _pairs(quality)]
+    sections = [_sizes(quality), _precision(quality), _recall(quality), _displaced(quality), _largest(quality),
+                _pairs(quality)]  # fmt: skip
     setting = f"{quality.buckets} bands of {quality.rows} minima over {quality.grams}"
     meta = setting + (f" · pairs confirmed at a similarity of {min_jaccard:g}" if min_jaccard is not None else " · not verified")
     return render_sheet(Sheet(
@@ -142,6 +143,26 @@ def _recall(quality: Quality) -> Section | None:
     return Section("recall", "How much was found?", (Paragraph(text), table("Pairs by similarity", head, rows, note)))
 
 
+def _displaced(quality: Quality, ids: bool = True) -> Section | None:
+    lost = quality.displaced
+    if not lost.n:
+        return None
+    names = {-1: "the last of against"}
+    counted = [[Cell(names.get(corpus, f"the last but {-corpus - 1}")), n_cell(n)] for corpus, n in lost.by_corpus]
+    shown: list[Block] = [
+        Paragraph(
+            "Under this survivor rule a new page may stay for an older copy. Earlier corpora are not changed: whoever uses both takes "
+            f"these {plural(lost.n, 'document')} out of them. All are listed in displaced.parquet beside the clusters."
+        ),
+        table("Earlier documents that lose to a new one", ["Earlier corpus", "Documents"], counted),
+    ]
+    if ids:
+        rows = [[Cell(str(corpus)), Cell(mask(a or "–")), Cell(mask(b or "–")), Cell(level)] for corpus, a, b, level in lost.first]
+        title = f"The first {count(len(rows))} of them" if len(rows) < lost.n else "All of them"
+        shown.append(table(title, ["Earlier corpus", "Earlier document", "New document", "How"], rows))
+    return Section("displaced", "Earlier documents that lose", tuple(shown))
+
+
 def _largest(quality: Quality) -> Section | None:
     if not quality.largest:
         return None
@@ -190,5 +211,5 @@ def tables(sections: Sequence[Section | None]) -> Iterator[blocks.Table]:
 
 
 def console_tables(quality: Quality) -> list[blocks.Table]:
-    """What the terminal shows: sizes, similarity, share found."""
-    return list(tables([_sizes(quality), _precision(quality), _recall(quality)]))
+    """What the terminal shows: sizes, similarity, share found, earlier documents that lose."""
+    return list(tables([_sizes(quality), _precision(quality), _recall(quality), _displaced(quality, ids=False)]))

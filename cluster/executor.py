@@ -214,7 +214,8 @@ class _Run:
     def _report(self) -> None:
         elapsed_s = time.monotonic() - self.began_s
         job = self.job
-        self.executor.watch(Progress(job.step, job.unit, self.done, self.total, self.resumed, elapsed_s, dict(self.counts)))
+        now = Progress(job.step, job.unit, self.done, self.total, self.resumed, elapsed_s, dict(self.counts), job.phase)
+        self.executor.watch(now)
 
     def _step_error(self) -> StepError:
         order = [t.key for t in self.job.tasks if t.key in self.failed]

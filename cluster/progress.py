@@ -1,7 +1,8 @@
 """What a person sees while a step runs: a live line in a terminal, a plain line every ten seconds in a log.
 
 ``ProgressDisplay`` is a store.executor.Watcher and a context manager. A line says the step, how much of how much is done, the rate,
-the time left, and, where a step keeps some documents and drops others, the share kept so far.
+the time left, and, where a step keeps some documents and drops others, the share kept so far. A step of several phases has a line for
+each: what is done and left is the phase's.
 """
 
 from __future__ import annotations
@@ -57,30 +58,30 @@ class ProgressDisplay:
         if self._bars is None:
             self._log(now)
             return
-        if now.step not in self._tasks:
-            self._tasks[now.step] = self._bars.add_task(now.step, total=now.total, detail="")
-        task = self._tasks[now.step]
+        if now.name not in self._tasks:
+            self._tasks[now.name] = self._bars.add_task(now.name, total=now.total, detail="")
+        task = self._tasks[now.name]
         self._bars.update(task, completed=now.done, total=now.total, detail=detail(now))
         if now.done >= now.total:  # the command line prints a line of its own for a finished step
-            self._bars.remove_task(self._tasks.pop(now.step))
+            self._bars.remove_task(self._tasks.pop(now.name))
 
     def _log(self, now: Progress) -> None:
         clock, ended = time.monotonic(), now.done >= now.total
-        said = self._said_s.get(now.step)
+        said = self._said_s.get(now.name)
         if said is None and not ended:
-            self._said_s[now.step] = clock  # the first line comes when there is something to say
+            self._said_s[now.name] = clock  # the first line comes when there is something to say
         elif ended or (said is not None and clock - said >= self.log_every_s):
-            self._said_s[now.step] = clock
+            self._said_s[now.name] = clock
             self.console.print(f"     {line(now)}", markup=False)
         if ended:
-            self._said_s.pop(now.step, None)
+            self._said_s.pop(now.name, None)
 
 
 def line(now: Progress) -> str:
     """A moment as one line of text."""
     share = f" ({now.done / now.total:.0%})" if now.total else ""
     rest = detail(now)
-    return f"{now.step}: {now.done:,} of {now.total:,} {now.unit}{share}" + (f", {rest}" if rest else "")
+    return f"{now.name}: {now.done:,} of {now.total:,} {now.unit}{share}" + (f", {rest}" if rest else "")
 
 
 def detail(now: Progress) -> str:

@@ -75,7 +75,11 @@ class Duplicates:
             none = np.zeros(0, np.int64)
             return cls(none, none, np.zeros(0, np.int32), np.zeros(0, np.bool_))
         with open_input(url) as handle:
-            table = pq.read_table(handle)
+            return cls.of(pq.read_table(handle))
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Duplicates:
+        """Rows of store.schema.CLUSTERS, in order of key."""
         exact = pc.equal(table["level"], "exact").to_numpy()
         return cls(table[KEY.name].to_numpy(), table["survivor_key"].to_numpy(), table["cluster_size"].to_numpy(), exact)
 
@@ -94,6 +98,32 @@ class Duplicates:
         return verdict, size
 
 
+class ClustersFile:
+    """The clusters file, of which a file of documents needs those of its keys: rows are in order of key, a million to a row group."""
+
+    def __init__(self, url: str | None) -> None:
+        self.url, self.ends = url, np.zeros((0, 2), np.int64)
+        self.held: tuple[tuple[int, ...], Duplicates] = ((), Duplicates.read(None))
+        if url is not None:
+            with open_input(url) as handle:
+                groups = pq.read_metadata(handle)
+            stats = [groups.row_group(i).column(0).statistics for i in range(groups.num_row_groups)]
+            self.ends = np.array([(s.min, s.max) for s in stats], np.int64).reshape(-1, 2)
+
+    def of(self, file: pq.ParquetFile) -> Duplicates:
+        """What the file of documents needs. Memory: 21 bytes per member of a cluster in the row groups that its keys touch."""
+        at = file.schema_arrow.names.index(KEY.name)
+        stats = [file.metadata.row_group(i).column(at).statistics for i in range(file.metadata.num_row_groups)]
+        if not stats or not len(self.ends) or self.url is None:
+            return Duplicates.read(None)
+        least, most = min(s.min for s in stats), max(s.max for s in stats)
+        wanted = tuple(np.flatnonzero((self.ends[:, 1] >= least) & (self.ends[:, 0] <= most)).tolist())
+        if wanted != self.held[0]:
+            with open_input(self.url) as handle:
+                self.held = (wanted, Duplicates.of(pq.ParquetFile(handle).read_row_groups(list(wanted))))
+        return self.held[1]
+
+
 class SelectWorker:
     """A kept file of pass 1 into one file per set, plus dropped/."""
 
@@ -108,7 +138,7 @@ class SelectWorker:
         repeated: tuple[RepeatedTextParams, Folder] | None = None,
     ) -> None:
         self.folder, self.params, self.text_share = folder, params, dropped_text_share
-        self.duplicates = Duplicates.read(clusters)
+        self.clusters = ClustersFile(clusters)
         # Repeated text goes first: a benchmark's page or a filter should see what is left.
         cutting = [RepeatedText.read(repeated[1]).open(repeated[0])] if repeated else []
         self.stages = cutting + open_stages(stages, resources)
@@ -118,17 +148,19 @@ class SelectWorker:
         begin = time.perf_counter()
         ledger = Ledger()
         with Outputs(self.folder, task.key) as outputs, open_input(str(task.payload["file"])) as handle:
-            for batch in pq.ParquetFile(handle, page_checksum_verification=True).iter_batches(1000):
+            kept = pq.ParquetFile(handle, page_checksum_verification=True)
+            duplicates = self.clusters.of(kept)
+            for batch in kept.iter_batches(1000):
                 ledger.counts["read"] += batch.num_rows
-                self._select(batch, outputs, ledger)
+                self._select(batch, duplicates, outputs, ledger)
             files = outputs.close()
         ledger.check(f"select {task.key}")
         ledger.took("total", time.perf_counter() - begin)
         timing = {**ledger.timing, "peak_rss_mb": peak_rss_mb()}
         return Receipt(key=task.key, files=tuple(files), counts=dict(ledger.counts), data=ledger.data(), timing=timing)
 
-    def _select(self, batch: pa.RecordBatch, outputs: Outputs, ledger: Ledger) -> None:
-        verdict, sizes = self.duplicates.judge(batch.column(KEY.name).to_numpy())
+    def _select(self, batch: pa.RecordBatch, duplicates: Duplicates, outputs: Outputs, ledger: Ledger) -> None:
+        verdict, sizes = duplicates.judge(batch.column(KEY.name).to_numpy())
         # The source's own cluster size (FineWeb2 is deduplicated already) multiplies with ours; rehydration needs the product.
         old = batch.column("minhash_cluster_size").fill_null(1).to_numpy(zero_copy_only=False)
         at = batch.schema.get_field_index("minhash_cluster_size")

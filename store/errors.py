@@ -71,9 +71,14 @@ def _rebuild(cls: type[DefinemedError], what: str, where: str | None, expected: 
     return cls(what, where=where, expected=expected, remedy=remedy)
 
 
+def is_disk_full(error: OSError) -> bool:
+    """Whether the disk, or what the user may have of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def from_os_error(error: OSError, where: str) -> DefinemedError:
     """The user's view of an operating-system error met while reading or writing ``where``."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return ResourceError("the disk is full", where=where, remedy="free space or choose another --out; finished work is kept")
     if isinstance(error, FileNotFoundError):
         return InputError("no such file", where=where, remedy="check the path in the recipe")

@@ -45,6 +45,7 @@ class Job:
     n_cpus: float = 1.0
     n_gpus: float = 0.0
     max_workers: int | None = None
+    phase: str = ""  # what this job does for its step, where a step has several jobs: progress shows it
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ class Progress:
     resumed: int
     elapsed_s: float
     counts: Mapping[str, int] = field(default_factory=dict)
+    phase: str = ""
+
+    @property
+    def name(self) -> str:
+        """The step, and what it is at."""
+        return f"{self.step}, {self.phase}" if self.phase else self.step
 
     @property
     def rate_per_s(self) -> float:
@@ -100,7 +107,7 @@ class SerialExecutor:
             assert worker is not None
             receipts[task.key] = job.draft.finish(self._attempt(worker, task, job.step))
             done += task.size
-            self.watch(Progress(job.step, job.unit, done, total, resumed, time.monotonic() - start))
+            self.watch(Progress(job.step, job.unit, done, total, resumed, time.monotonic() - start, phase=job.phase))
         return [receipts[t.key] for t in job.tasks]
 
     def _attempt(self, worker: Worker, task: Task, step: str) -> Receipt:

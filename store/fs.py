@@ -22,7 +22,7 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict
 
-from store.errors import from_os_error
+from store.errors import DefinemedError, ResourceError, from_os_error, is_disk_full
 from store.objects import open_fs, open_object, protocol_of
 
 CHUNK_BYTES = 1 << 20
@@ -93,7 +93,19 @@ class Folder:
                 with fs.open(path, "wb") as remote:
                     remote.write(buffer.getvalue())
         except OSError as error:
-            raise from_os_error(error, target) from error
+            raise self._refused(error, target) from error
+
+    def _refused(self, error: OSError, target: str) -> DefinemedError:
+        """The user's view of a failed write; of a full disk with what was not enough (what was written of the file is gone again)."""
+        found, free = from_os_error(error, target), self.free_bytes()
+        if not is_disk_full(error) or free is None:
+            return found
+        return ResourceError(f"{found.what}: this file needs more than the {free / 1e6:,.3f} MB that are free", where=target,
+                             remedy=found.remedy)  # fmt: skip
+
+    def free_bytes(self) -> int | None:
+        """Bytes that may still be written here; None where nobody can tell."""
+        return shutil.disk_usage(self.path("")).free if self.is_local and self.exists() else None
 
     def entry(self, name: str, n_rows: int | None = None) -> FileEntry:
         """Size and sha256 of a file that is there, read once."""

@@ -92,6 +92,11 @@ def is_signature(column: str) -> bool:
 # Members of duplicate clusters of two or more; documents not listed are alone. ``level`` is "exact" or "minhash".
 CLUSTERS = pa.schema([KEY, ("survivor_key", pa.int64()), ("cluster_size", pa.int32()), ("level", pa.string())])
 
+# Documents of earlier corpora that lose to a new one. ``corpus`` is -1 for the last earlier one, -2 for the one before, ...;
+# ``doc_key`` is the key in that corpus, ``survivor_key`` one of this corpus.
+DISPLACED = pa.schema([("corpus", pa.int32()), KEY, ("id", pa.string()), ("survivor_key", pa.int64()), ("survivor_id", pa.string()),
+                       ("level", pa.string())])  # fmt: skip
+
 # One row per document of a token shard; tokens lie in the shard's flat uint32 file in this order.
 TOKEN_INDEX = pa.schema([KEY, ("n_tokens", pa.int32()), ("n_bytes", pa.int32())])
 

@@ -32,7 +32,7 @@ from store.fs import Folder
 from store.params import Json
 
 # Raised when a step would write other bytes for the same parameters.
-VERSIONS = {"sample": 2, "documents": 2, "dedup": 3, "repeated_text": 1, "select": 1}
+VERSIONS = {"sample": 2, "documents": 2, "dedup": 4, "repeated_text": 1, "select": 2}
 SOURCE_EXECUTION = ("files", "format", "max_files")
 
 

@@ -1,113 +1,106 @@
 """Who is in which cluster and who of it stays: the table ``clusters.parquet``, members in order of doc_key.
 
-Only members of clusters of two or more are held: MEMBER_BYTES each.
+Only members of clusters of two or more are held: MEMBER_BYTES each. More than one task's memory holds: corpus/dedup/survivors.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from corpus.dedup.params import DedupParams
-from corpus.dedup.signatures import Signatures, numpy_of
+from corpus.dedup.signatures import Numbers, Signatures, numpy_of
 from corpus.minhash import U64
-from store.fs import FileEntry, Folder
+from store.errors import InputError
+from store.fs import FileEntry, Folder, open_input
 from store.params import Json
 from store.schema import CLUSTERS, EXACT
 
 CLUSTERS_FILE = "clusters.parquet"
 SIZES = {"2": (2, 2), "3-4": (3, 4), "5-9": (5, 9), "10-99": (10, 99), "100+": (100, None)}
 MEMBER_BYTES = 80
+GROUP_ROWS = 1_000_000
 
 Index = npt.NDArray[np.int64]
-Ranks = Callable[[Index], npt.NDArray[np.float64]]
-"""Keys of documents, sorted -> their values of the column that decides; the highest stays."""
 
 
 @dataclass(frozen=True)
-class Clusters:
-    """Members of clusters of two or more, in order of key. All arrays have one element per member.
+class Ranking:
+    """What decides who stays: the highest rank, of equals the lowest key.
 
     Attributes:
-        keys, survivor: [n] int64 doc_key of the member and of the one that stays.
-        size: [n] int32 members of its cluster.
-        exact: [n] bool: the member's exact hash is its survivor's.
+        keep: the rule.
+        column: of the documents' files, for ``best`` and ``newest``; NaN where it is null.
+        documents: files of the documents, in the order of the signature files.
+    """
+
+    keep: str
+    column: str | None
+    documents: tuple[str, ...]
+
+    @classmethod
+    def of(cls, params: DedupParams, documents: Iterable[str]) -> Ranking:
+        return cls(params.keep, "date" if params.keep == "newest" else params.by, tuple(documents))
+
+    def ranks(self, at: int, n_chars: npt.NDArray[np.int32], wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """Ranks of the wanted documents of file ``at``; ``n_chars`` [documents of the file]."""
+        if self.column is None:
+            return np.where(self.keep == "longest", n_chars[wanted], 0).astype(np.float64)
+        with open_input(self.documents[at]) as source, pq.ParquetFile(source) as file:
+            if self.column not in file.schema_arrow.names:
+                raise InputError(f"the documents have no column {self.column}", where="corpus.dedup.by",
+                                 expected=f"one of {', '.join(file.schema_arrow.names)}")  # fmt: skip
+            table = file.read(columns=[self.column], use_threads=False)
+        return np.nan_to_num(as_numbers(table[self.column], self.column)[wanted], nan=-np.inf)
+
+
+@dataclass(frozen=True)
+class Members:
+    """Documents of clusters: arrays of one element each.
+
+    Attributes:
+        keys: [n] int64 among all corpora.
+        exact: [n, 2] their exact hashes.
+        rank: [n] of the survivor rule.
     """
 
     keys: Index
-    survivor: Index
-    size: npt.NDArray[np.int32]
-    exact: npt.NDArray[np.bool_]
-
-    def summary(self, n_docs: int) -> dict[str, Json]:
-        """Counts for the manifest."""
-        sizes = self.size[self.keys == self.survivor]
-        histogram: dict[str, Json] = {
-            name: int(np.count_nonzero((sizes >= a) & (sizes <= (b or len(self.keys))))) for name, (a, b) in SIZES.items()
-        }
-        return {
-            "n_docs": n_docs, "n_clusters": len(sizes), "n_duplicates": len(self.keys) - len(sizes),
-            "largest_cluster": int(sizes.max(initial=0)), "cluster_sizes": histogram,
-        }  # fmt: skip
-
-    def write(self, folder: Folder) -> FileEntry:
-        """Write the table and describe its file."""
-        level = pa.array(np.where(self.exact, "exact", "minhash"), pa.string())
-        table = pa.table([self.keys, self.survivor, self.size, level], schema=CLUSTERS)
-        with folder.writing(CLUSTERS_FILE) as out:
-            pq.write_table(table, out, compression="zstd", row_group_size=1_000_000)
-        return folder.entry(CLUSTERS_FILE, n_rows=len(table))
-
-
-def clusters_of(roots: npt.NDArray[np.unsignedinteger], member: npt.NDArray[np.bool_], signatures: Signatures, params: DedupParams,
-                ranks: Ranks | None) -> Clusters:  # fmt: skip
-    """The clusters of the documents whose ``member`` is set; roots [n] and member [n] by number."""
-    found = _properties(signatures, member)
-    root = np.unique(roots[member], return_inverse=True)[1].astype(np.int64)
-    order = np.argsort(found.keys, kind="stable")
-    keys, root = found.keys[order], root[order]
-    exact, n_chars = found.exact[order], found.n_chars[order]
-    rank = _rank(params, keys, n_chars, ranks)
-    best = _best(root, rank)
-    size = np.bincount(root)[root].astype(np.int32)
-    return Clusters(keys, keys[best], size, (exact == exact[best]).all(axis=1))
-
-
-@dataclass(frozen=True)
-class _Found:
-    keys: Index
     exact: U64
-    n_chars: npt.NDArray[np.int32]
+    rank: npt.NDArray[np.float64]
 
 
-def _properties(signatures: Signatures, member: npt.NDArray[np.bool_]) -> _Found:
-    """Keys, exact hashes [n, 2] and lengths of the members, in order of number."""
-    keys: list[Index] = [np.zeros(0, np.int64)]
-    exact: list[U64] = [np.zeros((0, 2), np.uint64)]
-    n_chars: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
+def members_of(signatures: Signatures, at: int, wanted: npt.NDArray[np.bool_], ranking: Ranking) -> Members:
+    """The wanted documents of file ``at``."""
+    table = signatures.read(at, [*EXACT, "n_chars"])
+    exact = np.stack([numpy_of(table, name)[wanted] for name in EXACT], axis=1)
+    return Members(signatures.keys(at)[wanted], exact, ranking.ranks(at, table["n_chars"].to_numpy(), wanted))
+
+
+def rows_of(roots: Numbers, member: npt.NDArray[np.bool_], signatures: Signatures, ranking: Ranking) -> pa.Table:
+    """CLUSTERS, in order of key: the clusters of the documents whose ``member`` is set; roots [n] and member [n] by number."""
+    found = [Members(np.zeros(0, np.int64), np.zeros((0, 2), np.uint64), np.zeros(0))]
     for at, first in enumerate(signatures.first):
         wanted = member[first : first + signatures.n_rows[at]]
-        if not wanted.any():
-            continue
-        table = signatures.read(at, [*EXACT, "n_chars"])
-        keys.append(signatures.keys(at)[wanted])
-        exact.append(np.stack([numpy_of(table, name)[wanted] for name in EXACT], axis=1))
-        n_chars.append(table["n_chars"].to_numpy()[wanted])
-    return _Found(np.concatenate(keys), np.concatenate(exact), np.concatenate(n_chars))
+        if wanted.any():
+            found.append(members_of(signatures, at, wanted, ranking))
+    keys, exact, rank = (np.concatenate([getattr(m, name) for m in found]) for name in ("keys", "exact", "rank"))
+    root = np.unique(roots[member], return_inverse=True)[1].astype(np.int64)
+    order = np.argsort(keys, kind="stable")
+    keys, root, exact = keys[order], root[order], exact[order]
+    best = _best(root, rank[order])
+    return cluster_rows(keys, keys[best], np.bincount(root)[root], (exact == exact[best]).all(axis=1))
 
 
-def _rank(params: DedupParams, keys: Index, n_chars: npt.NDArray[np.int32], ranks: Ranks | None) -> npt.NDArray[np.float64]:
-    if params.keep == "first":
-        return np.zeros(len(keys))
-    if params.keep == "longest":
-        return n_chars.astype(np.float64)
-    assert ranks is not None
-    return np.nan_to_num(ranks(keys), nan=-np.inf)
+def cluster_rows(keys: Index, survivor: Index, size: Index, exact: npt.NDArray[np.bool_]) -> pa.Table:
+    """Rows of CLUSTERS: key, key of the one that stays, members of the cluster, whether the exact hash is the survivor's."""
+    level = pa.array(np.where(exact, "exact", "minhash"), pa.string())
+    return pa.table([keys, survivor, size.astype(np.int32), level], schema=CLUSTERS)
 
 
 def _best(root: Index, rank: npt.NDArray[np.float64]) -> Index:
@@ -118,3 +111,48 @@ def _best(root: Index, rank: npt.NDArray[np.float64]) -> Index:
     best = np.zeros(int(root.max(initial=-1)) + 1, np.int64)
     best[root[order][opens]] = order[opens]
     return best[root]
+
+
+def write_clusters(folder: Folder, tables: Iterable[pa.Table]) -> tuple[FileEntry, dict[str, Json]]:
+    """Write rows that come in order of key, in any portions: always the same bytes. (file, counts for the manifest)."""
+    sizes = dict.fromkeys(SIZES, 0)
+    n_rows, n_clusters, largest = 0, 0, 0
+    with folder.writing(CLUSTERS_FILE) as out, pq.ParquetWriter(out, CLUSTERS, compression="zstd") as writer:
+        for table in _regrouped(tables):
+            writer.write_table(table, row_group_size=GROUP_ROWS)
+            size = table["cluster_size"].to_numpy()[table["doc_key"].to_numpy() == table["survivor_key"].to_numpy()]
+            n_rows, n_clusters, largest = n_rows + len(table), n_clusters + len(size), max(largest, int(size.max(initial=0)))
+            for name, (a, b) in SIZES.items():
+                sizes[name] += int(np.count_nonzero((size >= a) & (size <= (b or largest))))
+    counts: dict[str, Json] = {
+        "n_clusters": n_clusters, "n_duplicates": n_rows - n_clusters, "largest_cluster": largest, "cluster_sizes": dict(sizes),
+    }  # fmt: skip
+    return folder.entry(CLUSTERS_FILE, n_rows=n_rows), counts
+
+
+def _regrouped(tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
+    """The same rows, GROUP_ROWS at a time."""
+    waiting, n = [CLUSTERS.empty_table()], 0
+    for table in tables:
+        waiting.append(table)
+        n += len(table)
+        while n >= GROUP_ROWS:
+            whole = pa.concat_tables(waiting)
+            yield whole.slice(0, GROUP_ROWS).combine_chunks()
+            waiting, n = [whole.slice(GROUP_ROWS)], n - GROUP_ROWS
+    if n:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def as_numbers(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
+    """A column of numbers, or of dates in ISO 8601 (as seconds), as float64; NaN for null and for what is no date."""
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    if not pa.types.is_string(column.type):
+        raise InputError(f"the column {name} holds {column.type}", where="corpus.dedup.by", expected="numbers or dates")
+    # 2023-04-05T06:07:08Z and 2023-04-05 alike; what does not begin so is no date.
+    dates = pc.replace_substring_regex(column, r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}))?.*$", r"\1 \2")
+    midnight = pc.binary_join_element_wise(pc.utf8_rtrim_whitespace(dates), "00:00:00", " ")
+    padded = pc.if_else(pc.less(pc.utf8_length(dates), 15), midnight, dates)
+    parsed = pc.strptime(padded, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True)
+    return parsed.cast(pa.int64()).cast(pa.float64()).to_numpy(zero_copy_only=False)

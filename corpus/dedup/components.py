@@ -1,4 +1,5 @@
-"""Edges of all bands to clusters: disjoint sets over the documents' numbers, 8 bytes a document (16 beyond 2^32 documents).
+"""Edges of all bands to clusters: disjoint sets over the documents' numbers, 4 bytes a document (8 beyond 2^32 documents), and one for
+membership. More documents than a task's memory holds: corpus/dedup/join.py.
 
 The root of a set is its smallest member, so the result does not depend on the order of edges. Union by minimum with path halving
 (Tarjan and van Leeuwen 1984, "Worst-case analysis of set union algorithms").
@@ -17,7 +18,7 @@ class DisjointSets:
     """Sets that edges join, over 0 .. n - 1. Edges may come in any order and in any number of calls."""
 
     def __init__(self, n: int) -> None:
-        self._parent: Numbers = np.arange(n, dtype=np.uint64).astype(number_type(n))
+        self._parent: Numbers = np.arange(n, dtype=number_type(n))
 
     def union(self, edges: Numbers) -> None:
         """Join edges[i, 0] with edges[i, 1] for every row of [m, 2]; ValueError for a number outside 0 .. n - 1."""
@@ -37,7 +38,8 @@ def members(roots: Numbers) -> npt.NDArray[np.bool_]:
 
 
 @njit(cache=True, nogil=True)
-def _find(parent, i):  # type: ignore[no-untyped-def]
+def find(parent, i):  # type: ignore[no-untyped-def]
+    """The root of i; halves the path to it."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -47,7 +49,7 @@ def _find(parent, i):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _union(parent, edges):  # type: ignore[no-untyped-def]
     for e in range(len(edges)):
-        x, y = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
+        x, y = find(parent, edges[e, 0]), find(parent, edges[e, 1])
         if x < y:
             parent[y] = x
         elif y < x:

@@ -32,7 +32,9 @@ class DedupParams(Params):
         description="Earlier corpora, oldest first: folders of documents artifacts or of their indexes. As if all were one run.",
     )
     task_memory_mb: Annotated[int, Execution] = Field(
-        default=2000, ge=16, description="Memory of a grouping task; more documents than fit are cut into parts by hash."
+        default=2000,
+        ge=16,
+        description="Memory of a task; what does not fit is cut into parts by hash and ranges by number, to the same result.",
     )
 
     @field_validator("against")

@@ -23,17 +23,21 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from corpus.columns import text_buffers, text_column
+from corpus.dedup.displaced import DISPLACED_FILE
 from corpus.dedup.index import signed_with
 from corpus.dedup.members import Keys, Members
 from corpus.dedup.rows import Row, read_rows
 from corpus.shingles import Grams
 from corpus.simplify import simplify
 from store.artifact import Artifact
+from store.fs import open_input
 
 WORD = re.compile(r"\w+")
 DUPLICATE, UNLIKE = 0.8, 0.6
+N_DISPLACED = 50
 BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Lower ends of intervals of similarity; the last holds 1 alone."""
 
@@ -92,6 +96,34 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class Displaced:
+    """Documents of earlier corpora that lose to a new one.
+
+    Attributes:
+        by_corpus: (corpus, documents): -1 is the last earlier one.
+        first: some of them: corpus, id, id of the new one, level.
+    """
+
+    by_corpus: tuple[tuple[int, int], ...] = ()
+    first: tuple[tuple[int, str | None, str | None, str], ...] = ()
+
+    @property
+    def n(self) -> int:
+        return sum(n for _, n in self.by_corpus)
+
+    @classmethod
+    def read(cls, dedup: Artifact) -> Displaced:
+        """Of a dedup artifact."""
+        if not dedup.files(DISPLACED_FILE):
+            return cls()
+        with open_input(dedup.path(DISPLACED_FILE)) as source, pq.ParquetFile(source) as file:
+            corpus = file.read(columns=["corpus"], use_threads=False)["corpus"].to_numpy()
+            some = file.read_row_group(0, columns=["corpus", "id", "survivor_id", "level"], use_threads=False).slice(0, N_DISPLACED)
+        numbers, counts = np.unique(corpus, return_counts=True)
+        return cls(tuple(zip(numbers.tolist(), counts.tolist(), strict=True)), tuple(tuple(r.values()) for r in some.to_pylist()))
+
+
+@dataclass(frozen=True)
 class Quality:
     """The report's content.
 
@@ -100,6 +132,7 @@ class Quality:
         buckets, rows, grams: of the signatures.
         sizes: (least, most, clusters, documents) of clusters by size; most is 1, 2, 4, ... times two.
         n_elsewhere: documents that lose to one of an earlier corpus, whose text is not here: not in the sample.
+        displaced: documents of earlier corpora that lose to one of this.
         pairs: the sample.
         recall: by similarity.
         largest: the largest clusters.
@@ -113,6 +146,7 @@ class Quality:
     grams: Grams
     sizes: tuple[tuple[int, int, int, int], ...]
     n_elsewhere: int
+    displaced: Displaced
     pairs: tuple[Pair, ...]
     recall: tuple[Recall, ...]
     largest: tuple[Cluster, ...]
@@ -161,7 +195,7 @@ def measure(dedup: Artifact, documents: Artifact, n_pairs: int = 2000, n_largest
     assert isinstance(n_docs, int)
     return Quality(
         n_docs, int((members.keys == members.survivor).sum()), int((members.keys != members.survivor).sum()), b, r, stage.grams,
-        members.sizes(), members.n_elsewhere, pairs, recall, clusters,
+        members.sizes(), members.n_elsewhere, Displaced.read(dedup), pairs, recall, clusters,
     )  # fmt: skip
 
 

@@ -1,28 +1,32 @@
-"""The whole of it: scatter if need be, group by band, join, verify if asked to, choose survivors, commit."""
+"""The whole of it: scatter if need be, group by band, join, verify if asked to, choose survivors, commit.
+
+What fits a task's memory is joined here, in one array; more is joined range by range (corpus/dedup/join.py), to the same bytes.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from corpus.dedup.clusters import Index, Ranks, clusters_of
+from corpus.dedup.clusters import Ranking, rows_of, write_clusters
 from corpus.dedup.components import DisjointSets, members
-from corpus.dedup.exchange import Cut, GroupWorker, ScatterWorker, groups_of, load_npy
+from corpus.dedup.displaced import write_displaced
+from corpus.dedup.exchange import Cut, GroupWorker, ScatterWorker
+from corpus.dedup.join import Components, join
 from corpus.dedup.params import DedupParams
+from corpus.dedup.ranges import read_edges, write_npy
 from corpus.dedup.signatures import Signatures
-from corpus.dedup.verify import MEMBER_BYTES, Candidates, ShingleWorker, VerifyWorker, write_components
+from corpus.dedup.survivors import survivors
+from corpus.dedup.verify import verify
+from corpus.dedup.work import Work
 from corpus.shingles import Grams
 from store.artifact import Artifact, Draft, Receipt
-from store.errors import InputError
-from store.executor import Executor, Job, Task
-from store.fs import open_input
+from store.executor import Executor
+
+COMPONENTS = "components.npy"
 
 WORD_5_GRAMS = Grams(5)
 
@@ -35,80 +39,77 @@ def connect(
     documents: Sequence[str] = (),
     grams: Grams = WORD_5_GRAMS,
 ) -> Artifact:
-    """Find the clusters of duplicates and commit them as ``clusters.parquet`` (store.schema.CLUSTERS, in order of doc_key).
+    """Find the clusters of duplicates and commit them as ``clusters.parquet`` (store.schema.CLUSTERS, in order of doc_key), and
+    beside it the earlier documents that lose to a new one (corpus/dedup/displaced.py).
 
     Args:
         documents: files of the same documents, in the order of the signature files: their text for ``min_jaccard``, and the column that
             ``keep: best`` or ``newest`` looks at.
         grams: what a shingle of the signatures is made of.
 
-    ``level`` is "exact" where the member's exact hash is its survivor's, else "minhash". Memory here: 9 bytes per document, the edges
-    of one task, and clusters.MEMBER_BYTES per document that has a duplicate. Errors of tasks are the executor's StepError.
+    ``level`` is "exact" where the member's exact hash is its survivor's, else "minhash". Memory here, if the documents are one range:
+    5 bytes per document (9 from 2^32 documents), the edges of one task, and clusters.MEMBER_BYTES per document that has a duplicate; if
+    they are several: a row group. Errors of tasks are the executor's StepError.
     """
-    proposed, receipts = _propose(draft, executor, signatures, params)
-    if params.min_jaccard is not None:
-        proposed, more = _verify(draft, executor, Proposal(signatures, tuple(documents), grams, proposed), params)
-        receipts += more
-    roots = proposed.roots()
-    clusters = clusters_of(roots, members(roots), signatures, params, _ranks(params, signatures, documents))
-    entry = clusters.write(draft.folder)
-    # Hashes on their way, shingles and edges are no part of the result: no receipt that commit sees lists them, so it removes them.
-    counts: Counter[str] = Counter()
-    for receipt in receipts:
-        counts.update({k: n for k, n in receipt.counts.items() if k in ("compared", "confirmed")})
-    done = [Receipt(key=r.key, timing=r.timing) for r in receipts]
-    return draft.commit(
-        done, files=[entry], summary=clusters.summary(signatures.n_docs) | {"n_earlier": signatures.n_earlier, **counts}
-    )
-
-
-def _propose(draft: Draft, executor: Executor, signatures: Signatures, params: DedupParams) -> tuple[DisjointSets, list[Receipt]]:
-    """Documents that share an exact hash or a band, joined."""
+    work, ranking = Work(draft, executor), Ranking.of(params, documents)
     cut = Cut.of(signatures, params, signatures.n_bands() if params.minhash else 0)
-    scatter = cut.scatter_tasks(signatures)
-    step, kwargs = draft.identity.step, {"signatures": signatures, "cut": cut, "out": draft.folder}
-    scattered = executor.map(Job(step, ScatterWorker, kwargs, scatter, draft, unit="documents")) if scatter else []
-    kwargs = {**kwargs, "scattered": [t.key for t in scatter]}
-    grouped = executor.map(Job(step, GroupWorker, kwargs, cut.group_tasks(signatures.n_docs), draft, unit="documents"))
-    return _joined(draft, signatures.n_docs, grouped), [*scattered, *grouped]
+    edges = _proposed(work, signatures, cut)
+    rows: Iterable[pa.Table]
+    if cut.ranges.n <= 1:
+        sets = _in_memory(work, edges, signatures.n_docs)
+        if params.min_jaccard is not None:
+            held = verify(work, signatures, documents, grams, _components(work, sets, cut, signatures), params)
+            sets = _in_memory(work, held, signatures.n_docs)
+        roots = sets.roots()
+        rows = [rows_of(roots, members(roots), signatures, ranking)]
+    else:
+        components = join(work, "proposals", edges, cut.ranges, signatures.n_rows)
+        if params.min_jaccard is not None:
+            held = verify(work, signatures, documents, grams, components, params)
+            components = join(work, "confirmed", held, cut.ranges, signatures.n_rows)
+        rows = survivors(work, signatures, components, ranking)
+    entry, counts = write_clusters(draft.folder, rows)
+    lost = write_displaced(draft.folder, signatures, documents)
+    # Hashes on their way, shingles and edges are no part of the result: no receipt that commit sees lists them, so it removes them.
+    compared: Counter[str] = Counter()
+    for receipt in work.receipts:
+        compared.update({k: n for k, n in receipt.counts.items() if k in ("compared", "confirmed")})
+    done = [Receipt(key=r.key, timing=r.timing) for r in work.receipts]
+    summary = {
+        "n_docs": signatures.n_docs,
+        **counts,
+        "n_earlier": signatures.n_earlier,
+        "n_displaced": lost.n_rows if lost else 0,
+        **compared,
+    }
+    return draft.commit(done, files=[entry, *([lost] if lost else [])], summary=summary)
 
 
-def _joined(draft: Draft, n_docs: int, receipts: Sequence[Receipt]) -> DisjointSets:
+def _proposed(work: Work, signatures: Signatures, cut: Cut) -> list[str]:
+    """Files of edges between documents that share an exact hash or a band."""
+    kwargs: dict[str, object] = {"signatures": signatures, "cut": cut}
+    scattered = work.map("exchanging hashes", ScatterWorker, kwargs, cut.scatter_tasks(signatures), cut.bytes_per_doc)
+    kwargs["scattered"] = [r.files[0].name for r in scattered]
+    return [r.files[0].name for r in work.map("grouping by hash", GroupWorker, kwargs, cut.group_tasks(signatures.n_docs))]
+
+
+def _in_memory(work: Work, files: Sequence[str], n_docs: int) -> DisjointSets:
     sets = DisjointSets(n_docs)
-    for receipt in receipts:
-        sets.union(load_npy(draft.folder, receipt.files[0].name))
+    for name in files:
+        for edges in read_edges(work.out.path(name), 0, 1):
+            sets.union(edges)
     return sets
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """Documents and the components in which bands joined them."""
-
-    signatures: Signatures
-    documents: tuple[str, ...]
-    grams: Grams
-    sets: DisjointSets
-
-
-def _verify(draft: Draft, executor: Executor, proposal: Proposal, params: DedupParams) -> tuple[DisjointSets, list[Receipt]]:
-    """The proposals that hold, joined."""
-    signatures, roots = proposal.signatures, proposal.sets.roots()
+def _components(work: Work, sets: DisjointSets, cut: Cut, signatures: Signatures) -> Components:
+    """The components in memory, written for the tasks that verify them."""
+    roots = sets.roots()
     member = members(roots)
     in_file = [int(np.count_nonzero(member[a : a + n])) for a, n in zip(signatures.first, signatures.n_rows, strict=True)]
-    memory = round(params.task_memory_mb * 1_000_000)
-    n_parts = max(1, -(-sum(in_file) * MEMBER_BYTES // memory))
-    candidates = Candidates(signatures, proposal.documents, n_parts, proposal.grams)
-    write_components(draft.folder, roots, member)
-    tasks = [
-        Task(f"shingles-{a:06d}-{b:06d}-into-{n_parts:05d}", {"begin": a, "end": b}, max(1, sum(in_file[a:b])))
-        for a, b in groups_of(in_file, max(1, memory // MEMBER_BYTES))
-    ]
-    step, kwargs = draft.identity.step, {"candidates": candidates, "out": draft.folder}
-    shingled = executor.map(Job(step, ShingleWorker, kwargs, tasks, draft, unit="documents"))
-    kwargs = {**kwargs, "min_jaccard": params.min_jaccard, "shingled": [t.key for t in tasks]}
-    parts = [Task(f"verify-{p:05d}-of-{n_parts:05d}", {"part": p}, max(1, sum(in_file) // n_parts)) for p in range(n_parts)]
-    verified = executor.map(Job(step, VerifyWorker, kwargs, parts, draft, unit="documents")) if tasks else []
-    return _joined(draft, signatures.n_docs, verified), [*shingled, *verified]
+    written = roots.copy()
+    written[~member] = cut.ranges.none
+    write_npy(work.out, COMPONENTS, written)
+    return Components(cut.ranges, (COMPONENTS,), tuple(in_file))
 
 
 def signatures_of(artifact: Artifact, earlier: Sequence[Artifact] = ()) -> tuple[Signatures, tuple[str, ...]]:
@@ -120,41 +121,3 @@ def signatures_of(artifact: Artifact, earlier: Sequence[Artifact] = ()) -> tuple
             files.append((one.path(entry.name), entry.n_rows or 0, number))
             documents.append(one.path("kept/" + entry.name.removeprefix("signatures/")))
     return Signatures(tuple(f[0] for f in files), tuple(f[1] for f in files), tuple(f[2] for f in files)), tuple(documents)
-
-
-def _ranks(params: DedupParams, signatures: Signatures, documents: Sequence[str]) -> Ranks | None:
-    if params.keep not in ("best", "newest"):
-        return None
-    column = "date" if params.keep == "newest" else params.by
-    assert column is not None
-
-    def ranks(keys: Index) -> npt.NDArray[np.float64]:
-        """The column's values of these documents; NaN where it is null."""
-        out = np.full(len(keys), np.nan)
-        for n, url in enumerate(documents):
-            with open_input(url) as source, pq.ParquetFile(source) as file:
-                if column not in file.schema_arrow.names:
-                    raise InputError(f"the documents have no column {column}", where="corpus.dedup.by",
-                                     expected=f"one of {', '.join(file.schema_arrow.names)}")  # fmt: skip
-                table = file.read(columns=[column], use_threads=False)
-            found = signatures.keys(n)
-            at = np.minimum(np.searchsorted(keys, found), max(0, len(keys) - 1))
-            hit = keys[at] == found if len(keys) else np.zeros(len(found), bool)
-            out[at[hit]] = as_numbers(table[column], column)[hit]
-        return out
-
-    return ranks
-
-
-def as_numbers(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float64]:
-    """A column of numbers, or of dates in ISO 8601 (as seconds), as float64; NaN for null and for what is no date."""
-    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-        return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    if not pa.types.is_string(column.type):
-        raise InputError(f"the column {name} holds {column.type}", where="corpus.dedup.by", expected="numbers or dates")
-    # 2023-04-05T06:07:08Z and 2023-04-05 alike; what does not begin so is no date.
-    dates = pc.replace_substring_regex(column, r"^([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}:[0-9]{2}))?.*$", r"\1 \2")
-    midnight = pc.binary_join_element_wise(pc.utf8_rtrim_whitespace(dates), "00:00:00", " ")
-    padded = pc.if_else(pc.less(pc.utf8_length(dates), 15), midnight, dates)
-    parsed = pc.strptime(padded, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True)
-    return parsed.cast(pa.int64()).cast(pa.float64()).to_numpy(zero_copy_only=False)

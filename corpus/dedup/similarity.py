@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from corpus.dedup.components import find
 from corpus.dedup.signatures import Numbers
 from corpus.shingles import Grams, shingles
 
@@ -125,14 +126,6 @@ def jaccard(a, b, least):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _root(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@njit(cache=True, nogil=True)
 def _compare(  # type: ignore[no-untyped-def]
     components, numbers, offsets, values, first, least, head, tail, held, following, parent, begin, end, number, pool, n_references,
     n_pool, found,
@@ -145,7 +138,7 @@ def _compare(  # type: ignore[no-untyped-def]
         component, mine = components[i], values[offsets[i] : offsets[i + 1]]
         root, at = np.int64(-1), head[component]
         while at >= 0:
-            other = _root(parent, at)
+            other = find(parent, at)
             if other != root:
                 compared += 1
                 if jaccard(mine, pool[begin[at] : end[at]], least) >= least:

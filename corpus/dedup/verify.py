@@ -4,10 +4,10 @@ Bands propose; components of proposals are compared document by document (corpus
 ``min_jaccard`` join. Two kinds of tasks, both named after what they read and for what cut:
 
 * a shingle task reads some files of documents and writes the shingle sets of those that are in a component, cut into P parts by
-  component: ``shingles/<task>/<part>.parquet``;
-* a verifying task reads its part of all of those in order and writes the pairs that hold: ``verified/<task>.npy``.
+  component: ``shingles/<task>.arrow``;
+* a verifying task reads its part of all of those in order and writes the pairs that hold: ``verified/<task>.arrow``.
 
-    P = S = ceil(members x MEMBER_BYTES / memory);  files = S x P
+    P = S = ceil(members x MEMBER_BYTES / memory);  files = S + P
 
 The similarity is that of the texts as they were kept, simplified as for the signature but with their numbers: bands ignore numbers, so
 that a page of tomorrow is found, but two tables with other numbers, or two doses of a medicine, are not copies of each other.
@@ -15,10 +15,9 @@ that a page of tomorrow is found, but two tables with other numbers, or two dose
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,21 +25,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from corpus.columns import text_buffers
-from corpus.dedup.exchange import npy
-from corpus.dedup.signatures import Numbers, Signatures, number_type
+from corpus.dedup.exchange import groups_of
+from corpus.dedup.join import Components
+from corpus.dedup.params import DedupParams
+from corpus.dedup.ranges import by_slice, read_cut, write_cut, write_edges
+from corpus.dedup.signatures import Numbers, Signatures
 from corpus.dedup.similarity import Resemblance, shingle_sets
+from corpus.dedup.work import Work, shares
 from corpus.shingles import Grams
 from corpus.simplify import simplify
 from store.artifact import Receipt
 from store.errors import ArtifactError
 from store.executor import Task
-from store.fs import Folder, open_input, read_bytes
+from store.fs import Folder, open_input
 from store.schema import KEY, require_columns
 
 MEMBER_BYTES = 6000
 """Memory of a candidate's shingles while they are made and sorted into parts: 4 bytes each, twice, of a page of 4 kB."""
 READ_DOCS = 1000
-COMPONENTS = "components.npy"
 
 
 @dataclass(frozen=True)
@@ -50,25 +52,36 @@ class Candidates:
     Attributes:
         signatures: numbers the documents; file i holds the same ones as documents[i].
         documents: files with ``doc_key`` and ``text``.
+        components: of the proposals.
         n_parts: parts of components.
         grams: what a shingle is made of, as in the signatures.
     """
 
     signatures: Signatures
     documents: tuple[str, ...]
+    components: Components
     n_parts: int
     grams: Grams
 
-    def none(self) -> int:
-        """Stands for "in no component": the largest number there is."""
-        return int(np.iinfo(number_type(self.signatures.n_docs)).max)
 
-
-def write_components(out: Folder, roots: Numbers, member: npt.NDArray[np.bool_]) -> None:
-    """Write each document's component, by number, for the tasks to read slices of."""
-    components = roots.copy()
-    components[~member] = np.iinfo(components.dtype).max
-    out.write_bytes(COMPONENTS, npy(components))
+def verify(
+    work: Work, signatures: Signatures, documents: Sequence[str], grams: Grams, proposed: Components, params: DedupParams
+) -> list[str]:
+    """The files of the pairs that hold, cut by the ranges of ``proposed``."""
+    assert params.min_jaccard is not None
+    memory, n_members = round(params.task_memory_mb * 1_000_000), sum(proposed.members)
+    n_parts = max(1, -(-n_members * MEMBER_BYTES // memory))
+    candidates = Candidates(signatures, tuple(documents), proposed, n_parts, grams)
+    mark = f"{n_parts:05d}-ranges-{proposed.ranges.name}"
+    tasks = [
+        Task(f"shingles-{a:06d}-{b:06d}-into-{mark}", {"begin": a, "end": b}, sum(proposed.members[a:b]))
+        for a, b in groups_of(proposed.members, max(1, memory // MEMBER_BYTES))
+    ]
+    shingled = work.map("reading proposed duplicates", ShingleWorker, {"candidates": candidates}, tasks)
+    kwargs = {"candidates": candidates, "min_jaccard": params.min_jaccard, "shingled": tuple(r.files[0].name for r in shingled)}
+    sizes = shares(n_members, n_parts)
+    parts = [Task(f"verify-{p:05d}-of-{mark}", {"part": p}, sizes[p]) for p in range(n_parts)]
+    return [r.files[0].name for r in work.map("comparing proposed duplicates", VerifyWorker, kwargs, parts if shingled else [])]
 
 
 def part_of(components: Numbers, n_parts: int) -> npt.NDArray[np.int64]:
@@ -85,30 +98,27 @@ class ShingleWorker:
 
     def run(self, task: Task) -> Receipt:
         begin, end = (cast(int, task.payload[k]) for k in ("begin", "end"))
-        parts: list[list[pa.Table]] = [[] for _ in range(self.candidates.n_parts)]
-        n = 0
+        n_parts, waiting, n = self.candidates.n_parts, [self._schema().empty_table()], 0
         for at in range(begin, end):
             for table in self._sets(at):
-                which = part_of(table["component"].to_numpy(), self.candidates.n_parts)
-                for p in np.unique(which).tolist():
-                    parts[p].append(table.filter(pa.array(which == p)))
+                waiting.append(table)
                 n += table.num_rows
-        files = [
-            self.out.write_bytes(f"shingles/{task.key}/{p:05d}.parquet", _parquet(tables, self._schema()))
-            for p, tables in enumerate(parts)
-        ]
-        return Receipt(key=task.key, files=tuple(files), counts={"candidates": n})
+        table = pa.concat_tables(waiting)
+        which = part_of(table["component"].to_numpy(), n_parts)
+        order = by_slice(which, n_parts)
+        entry = write_cut(self.out, f"shingles/{task.key}.arrow", [(table.take(pa.array(order)), which[order])], n_parts)
+        return Receipt(key=task.key, files=(entry,), counts={"candidates": n})
 
     def _schema(self) -> pa.Schema:
-        number = pa.from_numpy_dtype(np.dtype(number_type(self.candidates.signatures.n_docs)))
+        number = pa.from_numpy_dtype(np.dtype(self.candidates.components.ranges.kind))
         return pa.schema([("component", number), ("number", number), ("shingles", pa.large_list(pa.uint32()))])
 
     def _sets(self, at: int) -> Iterator[pa.Table]:
         """component, number and shingles of the candidates of a file, READ_DOCS documents at a time."""
         signatures, url = self.candidates.signatures, self.candidates.documents[at]
         first, n_rows = signatures.first[at], signatures.n_rows[at]
-        components = _slice(self.out, first, n_rows)
-        wanted = components != self.candidates.none()
+        components = self.candidates.components.of_file(self.out, at, signatures.n_rows)
+        wanted = components != self.candidates.components.ranges.none
         if not wanted.any():
             return
         keys = signatures.own_keys(at)
@@ -138,43 +148,23 @@ def shingle_lists(text: pa.Array, grams: Grams) -> pa.LargeListArray:
 
 
 class VerifyWorker:
-    """A task's payload is {"part"}. Memory: 4 bytes per shingle of the part's references, and one row group."""
+    """A task's payload is {"part"}. Memory: 4 bytes per shingle of the part's references, and the part's slice of one file."""
 
     def __init__(self, candidates: Candidates, min_jaccard: float, shingled: Sequence[str], out: Folder) -> None:
         self.candidates, self.min_jaccard, self.shingled, self.out = candidates, min_jaccard, tuple(shingled), out
 
     def run(self, task: Task) -> Receipt:
         part = cast(int, task.payload["part"])
-        files = [self.out.path(f"shingles/{key}/{part:05d}.parquet") for key in self.shingled]
-        known = np.unique(np.concatenate([c for table in _tables(files, ["component"]) for c in [table["component"].to_numpy()]]))
+        known = np.unique(np.concatenate([b.column("component").to_numpy() for b in self._batches(part)]))
         made = Resemblance(len(known), self.min_jaccard)
-        for table in _tables(files, None):
-            lists = table["shingles"].combine_chunks()
+        for batch in self._batches(part):
+            lists = batch.column("shingles")
             offsets, values = lists.offsets.to_numpy(), lists.values.to_numpy()
-            made.add(np.searchsorted(known, table["component"].to_numpy()), table["number"].to_numpy(), offsets, values)
+            made.add(np.searchsorted(known, batch.column("component").to_numpy()), batch.column("number").to_numpy(), offsets, values)
         pairs = made.found()
-        entry = self.out.write_bytes(f"verified/{task.key}.npy", npy(pairs), n_rows=len(pairs))
+        entry = write_edges(self.out, f"verified/{task.key}.arrow", [pairs], self.candidates.components.ranges)
         return Receipt(key=task.key, files=(entry,), counts={"compared": made.n_compared, "confirmed": len(pairs)})
 
-
-def _tables(files: Sequence[str], columns: list[str] | None) -> Iterator[pa.Table]:
-    """Row groups of the files, in order."""
-    for url in files:
-        with open_input(url) as source, pq.ParquetFile(source) as file:
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=columns, use_threads=False)
-
-
-def _parquet(tables: Sequence[pa.Table], schema: pa.Schema) -> bytes:
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, schema, compression="none", use_dictionary=False) as writer:
-        writer.write_table(pa.concat_tables([schema.empty_table(), *tables]), row_group_size=50_000)
-    return sink.getvalue()
-
-
-def _slice(out: Folder, first: int, n: int) -> Numbers:
-    """components[first : first + n], reading no more than that where the file is local."""
-    if out.is_local:
-        whole: Any = np.load(out.path(COMPONENTS), mmap_mode="r", allow_pickle=False)
-        return np.array(whole[first : first + n])
-    return cast("Numbers", np.load(io.BytesIO(read_bytes(out.path(COMPONENTS))), allow_pickle=False)[first : first + n])
+    def _batches(self, part: int) -> Iterator[pa.RecordBatch]:
+        for name in self.shingled:
+            yield from read_cut(self.out.path(name), part, self.candidates.n_parts)

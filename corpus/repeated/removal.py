@@ -17,7 +17,7 @@ from numba import njit
 from numpy import uint64
 
 from corpus.columns import text_buffers, text_column
-from corpus.dedup.exchange import load_npy
+from corpus.dedup.ranges import load_npy
 from corpus.minhash import U64
 from corpus.passes import OpenStage
 from corpus.repeated.marks import marks
@@ -70,8 +70,8 @@ class RepeatedText:
                 return Outcome()
             new, text, chars, runs = without(offsets, data, found.tiles, gone)
             counts = {
-                f"cut/{unit}": int(runs.sum()) if params.unit == "window" else n_gone,
-                "cut/characters": int(chars.sum()), "cut/documents": int(np.count_nonzero(runs)),
+                f"repeated/{unit}": int(runs.sum()) if params.unit == "window" else n_gone,
+                "repeated/characters": int(chars.sum()), "repeated/documents": int(np.count_nonzero(runs)),
             }  # fmt: skip
             column = text_column(new, text)
             left = pc.utf8_length(column).to_numpy()

@@ -86,6 +86,28 @@ def test_an_artifact_will_do_and_the_documents_may_have_moved(run_folder, tmp_pa
         find_artifacts(clusters.folder, str(tmp_path))
 
 
+def test_earlier_documents_that_lose_are_counted_and_listed(run_folder, tmp_path):
+    """Longer copies of five pages come later: the two members of each of their clusters lose."""
+    _, earlier = find_artifacts(Folder(run_folder), None)
+    old = pq.read_table(earlier.path(earlier.files("kept/")[0].name)).to_pylist()
+    texts = [f"{r['text']} und noch ein Schluss" for r in old[:5]]
+    pq.write_table(pa.table({"text": texts, "id": [f"neu-{i}" for i in range(5)]}), tmp_path / "new.parquet")
+    recipe = {
+        "name": "new",
+        "corpus": {"source": {"files": [str(tmp_path / "new.parquet")]}, "stages": [{"stage": "signature"}],
+                   "dedup": {"keep": "longest", "against": [earlier.folder.url]}, "select": {"sets": {"all": {}}}},
+    }  # fmt: skip
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(recipe))
+    plan = plan_run(load_recipe(str(tmp_path / "new.yaml"), []), Folder(str(tmp_path / "out")))
+    context = SimpleNamespace(executor=SerialExecutor(), watch=ignore, local=plan.inputs.local)
+    execute(plan, lambda: contextlib.nullcontext(context), {}, lambda *_: None, until="dedup")
+    shown = report(plan.run_folder.url)
+    assert re.search(r"the last of against\s+10\n", shown) and "neu-" not in shown
+    report(plan.run_folder.url, "--html", str(tmp_path / "a.html"))
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "displaced.parquet" in page and "&lt;b&gt;3&lt;/b&gt;" in page and "neu-3" in page and "these 10 documents" in page
+
+
 class Tags(HTMLParser):
     """Elements of a page, addresses it would load, and elements left open."""
 

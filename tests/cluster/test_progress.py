@@ -27,6 +27,13 @@ def test_a_line_says_what_where_how_fast_and_how_long():
     assert detail(moment(done=200, elapsed_s=100.0)) == "2.0 documents/s, 1 min 40 s"
 
 
+def test_phases_of_a_step_have_a_line_each():
+    phases = [("grouping", 9, 9, 1.0), ("rows", 2, 4, 1.0), ("rows", 4, 4, 2.0)]
+    text = shown([Progress("dedup", "documents", done, total, 0, s, phase=phase) for phase, done, total, s in phases], terminal=False)
+    assert [one.strip().split(":")[0] for one in text.strip().splitlines()] == ["dedup, grouping", "dedup, rows"]
+    assert "9 of 9 documents" in text and "4 of 4 documents (100%), 2.0 documents/s" in text
+
+
 def test_kept_share_only_where_a_step_counts_it():
     assert kept_share(moment()) is None and kept_share(moment(read=5)) is None
     assert kept_share(moment(read=4, kept=1)) == 0.25 and kept_share(moment(read=4, kept=0)) == 0.0

@@ -51,16 +51,16 @@ def test_boilerplate_goes_once_copies_have_gone(tmp_path):
     select = made["select"]
     texts = [t for f in select.files("domain/") for t in pq.read_table(select.path(f.name))["text"].to_pylist()]
     assert texts == own
-    assert select.manifest.counts["cut/line"] == 100 and select.manifest.counts["cut/characters"] == 100 * len(COOKIES)
+    assert select.manifest.counts["repeated/line"] == 100 and select.manifest.counts["repeated/characters"] == 100 * len(COOKIES)
 
     # Other units of work and another memory: the same bytes. What only cutting looks at counts nothing anew; what is off is not there.
     small = run(recipe_of(tmp_path / "pages.parquet", unit_docs=20, task_memory_mb=16, keep="none"), tmp_path / "small")
     assert small["repeated_text"].manifest.summary == made["repeated_text"].manifest.summary
     first = run(recipe_of(tmp_path / "pages.parquet", keep="first"), tmp_path / "out")
     assert first["repeated_text"].fingerprint == made["repeated_text"].fingerprint
-    assert first["select"].fingerprint != select.fingerprint and first["select"].manifest.counts["cut/line"] == 99
+    assert first["select"].fingerprint != select.fingerprint and first["select"].manifest.counts["repeated/line"] == 99
     off = run(recipe_of(tmp_path / "pages.parquet"), tmp_path / "out")
-    assert list(off) == ["documents", "dedup", "select"] and "cut/line" not in off["select"].manifest.counts
+    assert list(off) == ["documents", "dedup", "select"] and "repeated/line" not in off["select"].manifest.counts
 
 
 def test_the_plan_shows_it(tmp_path, capsys):

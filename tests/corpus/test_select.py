@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.select import Duplicates, SelectParams, SelectWorker, SetRule, assign
+from corpus.select import ClustersFile, Duplicates, SelectParams, SelectWorker, SetRule, assign
 from store.errors import InputError
 from store.executor import Task
 from store.fs import Folder
@@ -51,6 +51,19 @@ def test_duplicates_go_survivors_stay_with_their_cluster_size(tmp_path):
     assert {r["id"]: r["minhash_cluster_size"] for r in found["all"]}["id-1"] == 3
     assert {r["id"]: r["reason"] for r in found["dropped"]} == {"id-2": "exact_duplicate", "id-4": "near_duplicate"}
     assert receipt.counts["dropped/dedup/exact_duplicate"] == 1
+
+
+def test_a_file_reads_the_clusters_of_its_own_keys(tmp_path):
+    """Row groups of ten members: the same verdicts, and no more of the file in memory than the documents' keys touch."""
+    rows = [(k, k // 3 * 3, 3, "exact") for k in range(-60, 240)]
+    pq.write_table(pa.table([list(c) for c in zip(*rows, strict=True)], schema=CLUSTERS), tmp_path / "c.parquet", row_group_size=10)
+    kept_file(tmp_path / "k.parquet", 25, [1.0] * 25)
+    clusters = ClustersFile(str(tmp_path / "c.parquet"))
+    found = clusters.of(pq.ParquetFile(tmp_path / "k.parquet"))
+    assert found.keys.tolist() == list(range(30)) and clusters.of(pq.ParquetFile(tmp_path / "k.parquet")) is found
+    for mine, whole in zip(found.judge(np.arange(25)), Duplicates.read(str(tmp_path / "c.parquet")).judge(np.arange(25)), strict=True):
+        assert mine.tolist() == whole.tolist()
+    assert not len(ClustersFile(None).of(pq.ParquetFile(tmp_path / "k.parquet")).keys)
 
 
 def test_held_out_and_shares_are_drawn_by_id_and_stay_when_documents_are_added(tmp_path):

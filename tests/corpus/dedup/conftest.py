@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.dedup import DedupParams, connect, signatures_of
+from corpus.dedup.grouping import BYTES_PER_DOC
 from corpus.dedup.verify import MEMBER_BYTES
 from corpus.signature import Signature
 from store.artifact import Draft, Identity, Receipt
@@ -53,9 +54,11 @@ def shingles(text):
 
 def run(tmp_path, artifact, executor=None, name="dedup", earlier=(), **params):
     signatures, documents = signatures_of(artifact, earlier)
-    found = DedupParams(**{k: v for k, v in params.items() if k != "members_per_task"})
-    if "members_per_task" in params:
-        found = found.model_copy(update={"task_memory_mb": params["members_per_task"] * MEMBER_BYTES / 1e6})
+    found = DedupParams(**{k: v for k, v in params.items() if not k.endswith("_per_task")})
+    # Memories no user may ask for, set past validation.
+    for limit, size in (("members_per_task", MEMBER_BYTES), ("docs_per_task", BYTES_PER_DOC)):
+        if limit in params:
+            found = found.model_copy(update={"task_memory_mb": params[limit] * size / 1e6})
     return connect(
         Draft.begin(Folder(str(tmp_path / name)), Identity("dedup", 1, {})), executor or SerialExecutor(), signatures, found, documents
     )
@@ -87,6 +90,7 @@ def write_corpus(tmp_path):
             ids = [f"{name}-{begin + i}" for i in range(len(rows))]
             when = dates[begin : begin + 40] if dates else [None] * len(rows)
             columns = {"doc_key": keys, "id": ids, "url": ids, "date": pa.array(when, pa.string())}
+            columns["minhash_cluster_size"] = pa.nulls(len(rows), pa.int64())
             score = np.arange(begin, begin + len(rows)) % 7 / 7
             kept = pa.table({**columns, "score": score, "text": pa.array(rows, pa.large_string())})
             signed = apply(kept.to_batches()[0])

@@ -39,7 +39,7 @@ def test_the_index_holds_no_text(tmp_path, small, write_corpus) -> None:
     artifact = write_corpus("pages", small.corpus())
     index = index_of(tmp_path, artifact)
     table = pq.read_table(index.path("kept/000000.parquet"))
-    assert table.column_names == ["doc_key", "id", "url", "date", "score", "shingles"]
+    assert table.column_names == ["doc_key", "id", "url", "date", "minhash_cluster_size", "score", "shingles"]
     for entry in index.files():
         with open(index.path(entry.name), "rb") as file:
             assert b"waren es" not in file.read()

@@ -20,7 +20,7 @@ from corpus.minhash import NEVER
 from corpus.signature import Signature
 from store.artifact import Artifact, Draft, Identity
 from store.errors import StepError
-from store.executor import Job, SerialExecutor
+from store.executor import Job, Progress, SerialExecutor
 from store.fs import Folder
 from store.schema import CLUSTERS, band_name, signature_schema
 
@@ -66,7 +66,7 @@ def test_summary_and_levels(tmp_path: Path) -> None:
     assert table(artifact).schema == CLUSTERS
     assert table(artifact)["level"].to_pylist() == ["exact", "exact", "minhash"]
     assert artifact.manifest.summary == {
-        "n_docs": 4, "n_earlier": 0, "n_clusters": 1, "n_duplicates": 2, "largest_cluster": 3,
+        "n_docs": 4, "n_earlier": 0, "n_displaced": 0, "n_clusters": 1, "n_duplicates": 2, "largest_cluster": 3,
         "cluster_sizes": {"2": 0, "3-4": 1, "5-9": 0, "10-99": 0, "100+": 0},
     }  # fmt: skip
     longest = run(tmp_path / "longest", [rows], DedupParams(keep="longest"))
@@ -213,3 +213,18 @@ def write(tmp_path: Path, shards: list[list[Row]]) -> Signatures:
 
 def table(artifact: Artifact) -> pa.Table:
     return pq.read_table(artifact.path(CLUSTERS_FILE))
+
+
+@pytest.mark.parametrize("docs_per_task", [30, 1000])
+def test_progress_counts_documents_not_documents_times_bands(tmp_path: Path, docs_per_task: int) -> None:
+    rows = [(i, (i // 2, 7), [100 + i, 200 + i, i // 4], 1) for i in range(100)]
+    seen: list[Progress] = []
+    shards = [rows[a : a + 10] for a in range(0, 100, 10)]
+    connect(begin(tmp_path), SerialExecutor(seen.append), write(tmp_path, shards), limited(docs_per_task))
+    totals = {now.phase: now.total for now in seen}
+    assert totals["grouping by hash"] == 100 and totals.get("exchanging hashes", 100) == 100
+    for phase, total in totals.items():  # each phase ends with all of its documents done, and no phase has more than there are
+        done = [now.done for now in seen if now.phase == phase]
+        assert done == sorted(done) and done[-1] == total <= 100, phase
+    assert {now.name.split(", ")[0] for now in seen} == {"dedup"} and {now.unit for now in seen} == {"documents"}
+    assert ("joining proposals: round 1" in totals) == (docs_per_task == 30)

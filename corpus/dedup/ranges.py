@@ -1,0 +1,134 @@
+"""Ranges of documents, and working files cut by them.
+
+What does not fit a task's memory is cut by document number. A range is a run of whole signature files, so a task that holds a range
+reads its files and no others. A cut file holds, for every range, what is for that range: a task reads its own slices of all files, and
+the number of files is that of the tasks that wrote, not of pairs of tasks.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from corpus.dedup.signatures import Numbers, number_type
+from store.fingerprint import sha256_hex
+from store.fs import FileEntry, Folder, open_input, read_bytes
+
+RANGE_BYTES_PER_DOC = 96
+"""Memory per document of a range: its members' keys, ranks and hashes (48 bytes) and their sorting; joining takes 12 of it."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Documents cut by number.
+
+    Attributes:
+        bounds: range i holds the numbers bounds[i] to bounds[i + 1] - 1.
+        files: (begin, end) of the signature files of each range.
+    """
+
+    bounds: tuple[int, ...]
+    files: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of_files(cls, n_rows: Sequence[int], files: Sequence[tuple[int, int]]) -> Ranges:
+        """The ranges of these runs of files, whose numbers of documents are ``n_rows``."""
+        files = tuple(files) or ((0, 0),)
+        return cls((0, *np.cumsum([sum(n_rows[a:b]) for a, b in files]).tolist()), tuple(files))
+
+    @property
+    def n(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
+    def kind(self) -> type[np.uint32] | type[np.uint64]:
+        return number_type(self.bounds[-1])
+
+    @property
+    def none(self) -> int:
+        """Stands for "no document": the largest number there is."""
+        return int(np.iinfo(self.kind).max)
+
+    @cached_property
+    def name(self) -> str:
+        """For keys of tasks: the same name, the same ranges."""
+        return f"{self.n:05d}-{sha256_hex(repr(self.bounds).encode())[:8]}"
+
+    def of(self, numbers: Numbers) -> npt.NDArray[np.int64]:
+        """[n] the range of each number."""
+        return np.searchsorted(np.array(self.bounds[1:], np.uint64), numbers.astype(np.uint64), side="right").astype(np.int64)
+
+    def size(self, at: int) -> int:
+        """Documents of a range."""
+        return self.bounds[at + 1] - self.bounds[at]
+
+
+def by_slice(which: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """The stable order of rows by their slices 0 .. n - 1: NumPy sorts 16 bits by counting, which is eight times as fast."""
+    return np.argsort(which.astype(np.uint16) if n <= 1 << 16 else which, kind="stable")
+
+
+def write_cut(out: Folder, name: str, tables: Iterable[tuple[pa.Table, npt.NDArray[np.int64]]], n: int) -> FileEntry:
+    """A file of n slices. ``tables`` gives rows and the slice of each row, in rising order of slices, any number of times.
+
+    Every table becomes n record batches, so batch b is of slice b modulo n. Memory: one table.
+    """
+    with out.writing(name) as target:
+        writer: pa.ipc.RecordBatchFileWriter | None = None
+        for table, which in tables:
+            writer = writer or pa.ipc.new_file(target, table.schema)
+            ends = np.searchsorted(which, np.arange(n + 1))
+            whole = table.combine_chunks().to_batches()
+            empty = pa.RecordBatch.from_pylist([], schema=table.schema)
+            for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+                writer.write_batch(whole[0].slice(a, b - a) if b > a else empty)
+        (writer or pa.ipc.new_file(target, pa.schema([]))).close()
+    return out.entry(name)
+
+
+def read_cut(url: str, at: int, n: int, table: int | None = None) -> Iterator[pa.RecordBatch]:
+    """The batches of slice ``at`` of a file of n slices, of all tables or one. Reads no other slice."""
+    with open_input(url) as source:
+        file = pa.ipc.open_file(source)
+        for batch in range(at, file.num_record_batches, n) if table is None else (table * n + at,):
+            yield file.get_batch(batch)
+
+
+def write_edges(out: Folder, name: str, edges: Iterable[Numbers], ranges: Ranges) -> FileEntry:
+    """Edges [m, 2], cut by the range of their larger end."""
+
+    def cut() -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        for some in edges:
+            which = ranges.of(some.max(axis=1)) if len(some) else np.zeros(0, np.int64)
+            order = by_slice(which, ranges.n)
+            ordered = some[order] if ranges.n > 1 else some
+            yield pa.table({"a": np.ascontiguousarray(ordered[:, 0]), "b": np.ascontiguousarray(ordered[:, 1])}), which[order]
+
+    return write_cut(out, name, cut(), ranges.n)
+
+
+def read_edges(url: str, at: int, n: int) -> Iterator[Numbers]:
+    """The edges [m, 2] of slice ``at``."""
+    for batch in read_cut(url, at, n):
+        yield np.stack([batch.column(0).to_numpy(), batch.column(1).to_numpy()], axis=1)
+
+
+def write_npy(out: Folder, name: str, values: npt.NDArray[np.generic]) -> FileEntry:
+    """A little-endian .npy file. Written by Python's file: NumPy's own writer hides why a disk refuses."""
+    values = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
+    with out.writing(name) as target:
+        np.lib.format.write_array_header_1_0(target, np.lib.format.header_data_from_array_1_0(values))
+        target.write(values.data.cast("B") if len(values) else b"")
+    return out.entry(name, n_rows=len(values))
+
+
+def load_npy(folder: Folder, name: str) -> Numbers:
+    """The array of a .npy file."""
+    return cast("Numbers", np.load(io.BytesIO(read_bytes(folder.path(name))), allow_pickle=False))
