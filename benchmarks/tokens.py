@@ -307,7 +307,8 @@ def tokenise_figures(scratch: str, texts: list[str], rounds: int) -> dict[str, J
 
 def write_texts(path: str, texts: list[str]) -> str:
     """Documents as ``select`` writes them, as far as tokenisation looks."""
-    columns = {"doc_key": np.arange(len(texts)), "text": pa.array(texts, pa.large_string()), "minhash_cluster_size": np.ones(len(texts), np.int64)}
+    keys, sizes = np.arange(len(texts)), np.ones(len(texts), np.int64)
+    columns = {"doc_key": keys, "text": pa.array(texts, pa.large_string()), "minhash_cluster_size": sizes}
     pq.write_table(pa.table(columns), path, compression="zstd", row_group_size=2000)
     return path
 

@@ -3,7 +3,8 @@
 An artifact of the step ``pack`` holds four little-endian arrays: ``row_offsets.npy`` int64 [n_rows + 1] into the pieces, and for every
 piece ``source.npy`` uint16 (index into the plan's token stores), ``doc.npy`` int64 (document of that store), ``start.npy`` int64 and
 ``length.npy`` int32 (tokens). A row's pieces sum to at most ``seq_len`` tokens. The summary has seq_len, n_rows, n_tokens, padding
-(share), and ``sources``: the ledger of each, in the order of ``source.npy``. Every token of the sources chosen for training is in exactly one piece.
+(share), and ``sources``: the ledger of each, in the order of ``source.npy``. Every token that the mixture chose is in exactly one piece
+for each time it is seen.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,7 @@ class PackPlan:
         return cls(seq_len=cast(int, artifact.manifest.summary["seq_len"]), **arrays)
 
 
-def _load(artifact: Artifact, name: str) -> npt.NDArray[np.int64]:
+def _load(artifact: Artifact, name: str) -> npt.NDArray[Any]:
     """An array of a plan: mapped where it lies on a local disk, so that the processes of a machine share its memory."""
     if artifact.folder.is_local:
         return np.asarray(np.load(artifact.path(name), mmap_mode="r", allow_pickle=False))

@@ -120,8 +120,8 @@ class RowReader:
         """Token ids of the pieces, end to end: one copy a piece, out of the mapped shards."""
         ends_P = np.cumsum(found.length)
         ids_N = np.empty(int(ends_P[-1]) if len(ends_P) else 0, np.int64)
-        places = zip(ends_P.tolist(), found.length.tolist(), found.source.tolist(), found.shard.tolist(), found.offset.tolist(), strict=True)
-        for end, length, source, shard, offset in places:
+        columns = (ends_P, found.length, found.source, found.shard, found.offset)
+        for end, length, source, shard, offset in zip(*(c.tolist() for c in columns), strict=True):
             ids_N[end - length : end] = self.stores[source].shards[shard][offset : offset + length]
         if len(ids_N) and int(ids_N.max()) >= self.vocab_size:
             self._refuse_token(int(np.argmax(ids_N)), ids_N, found.piece, found.length)

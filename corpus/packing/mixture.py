@@ -4,8 +4,8 @@ A source is taken for a number of epochs (1.5: every document once, and half of 
 the run is general text). A part of a source is the documents with the smallest keyed hashes of their keys, until the tokens are met: a
 random choice that another seed changes and nothing else does.
 
-Rehydration (FineWeb2, Penedo et al. 2025): a document that stands for a cluster of near-duplicates counts more than once in an epoch, by
-the size of its cluster. Epochs, shares and their limits are then counted in weighted tokens: an epoch sees a document ``weight`` times.
+Rehydration (FineWeb2, Penedo et al. 2025): a document that stands for a cluster of near-duplicates counts more than once in an epoch,
+by the size of its cluster. Epochs, shares and their limits are then counted in weighted tokens: an epoch sees a document ``weight`` times.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A pack plan of token stores, and its ledger: tokens, documents and epochs of every source and of every class of weights.
 
-A plan is a function of the stores, the mixture, seq_len and the seed. The ledger is counted from what was chosen, not from what was asked.
+A plan is a function of the stores, the mixture, seq_len and the seed. The ledger is counted from what was chosen, not from what was
+asked.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def _by_weight(source: Source, times: npt.NDArray[np.int32]) -> list[Json]:
     """What became of each entry of the table; empty without one."""
     if source.classes is None or source.entry.rehydrate is None:
         return []
-    of_doc, weight = source.classes
-    lengths, out = source.store.lengths, []
+    of_doc, lengths = source.classes[0], source.store.lengths
+    out: list[Json] = []
     for number, (smallest, w) in enumerate(source.entry.rehydrate.items()):
         mine = of_doc == number
         tokens, size = int((lengths[mine] * times[mine]).sum()), int(lengths[mine].sum())
@@ -91,7 +92,7 @@ def _by_weight(source: Source, times: npt.NDArray[np.int32]) -> list[Json]:
             "cluster_size": smallest, "weight": w, "size_documents": int(np.count_nonzero(mine)), "size_tokens": size,
             "documents": int(times[mine].sum(dtype=np.int64)), "tokens": tokens, "times_seen": tokens / size if size else 0.0,
         })  # fmt: skip
-    return list(out)
+    return out
 
 
 def _summary(packed: PackPlan, ledger: list[dict[str, Json]]) -> dict[str, Json]:

@@ -58,7 +58,7 @@ def cut(out: Pieces, at: int, lengths: I64, times: npt.NDArray[np.int32], seq_le
 
 
 def pack(pieces: Pieces, seq_len: int) -> PackPlan:
-    """Pack pieces of at most seq_len tokens into rows by best-fit decreasing. Memory: about 50 bytes a piece, pieces and plan included."""
+    """Pack pieces of at most seq_len tokens into rows by best-fit decreasing. Memory: about 50 bytes a piece, plan included."""
     # Keyed order first, then a stable counting sort by length within the kernel: equals stay in keyed order.
     keyed = np.argsort(pieces.random, kind="stable").astype(np.int32)
     row, n_rows = _best_fit(pieces.length[keyed], seq_len)
