@@ -176,7 +176,7 @@ def tokens_import(
     to: Annotated[str, typer.Option("--to", help="Folder or URL below which the tokens artifact is written.")],
     kind: Annotated[str, typer.Option("--format", help="datatrove or megatron.")],
     tokenizer: Annotated[str, typer.Option(help="Folder or hub name of the tokenizer that made the shards.")],
-    end_of_text: Annotated[str | None, typer.Option("--end-of-text", help="Token that closes a document, if not the tokenizer's.")] = None,
+    end_of_text: Annotated[str | None, typer.Option("--end-of-text", help="Token that closes a document.")] = None,
     written_by: Annotated[
         str | None, typer.Option("--written-by", help="The tokenizer's name in the shards' metadata, if it is another.")
     ] = None,

@@ -1,7 +1,8 @@
 """Files of object stores as memory maps: each is fetched once into a folder of this machine, checked by its sha256, and mapped.
 
 The folder is ``DEFINEMED_CACHE`` (else ``$XDG_CACHE_HOME/definemed`` or ``~/.cache/definemed``) and holds at most
-``DEFINEMED_CACHE_GB`` gigabytes (64 if not set). A file is named by its sha256, so equal shards of different artifacts are one, and a changed one is another.
+``DEFINEMED_CACHE_GB`` gigabytes (64 if not set). A file is named by its sha256, so equal shards of
+different artifacts are one, and a changed one is another.
 
 Safe with several processes: a file is written under a temporary name and renamed once its content is right; processes that want the
 same file wait for the one that fetches it. A map holds a shared lock on its file: what is mapped is never evicted; of the rest the

@@ -5,7 +5,8 @@ the run is general text). A part of a source is the documents with the smallest 
 random choice that another seed changes and nothing else does.
 
 Rehydration (FineWeb2, Penedo et al. 2025): a document that stands for a cluster of near-duplicates counts more than once in an epoch,
-by the size of its cluster. Epochs, shares and their limits are then counted in weighted tokens: an epoch sees a document ``weight`` times.
+by the size of its cluster. Epochs, shares and their limits are then counted in weighted tokens: an epoch sees a document
+``weight`` times.
 """
 
 from __future__ import annotations

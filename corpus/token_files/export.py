@@ -1,7 +1,8 @@
 """A token store written for another program: a shard for a shard, in order, streamed.
 
 Beside the files of the format stands ``definemed.json`` (docs/formats.md): what tokenizer the ids are of, and every file with its
-sha256; and ``documents/NNNNN.parquet``, the shard's index with what the other format has no place for. Both make a way back without loss.
+sha256; and ``documents/NNNNN.parquet``, the shard's index with what the other format has no place for. Both make a way back
+without loss.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Another program's token shards as a tokens artifact, so that they can be packed and trained on.
 
 What the ids mean is for the caller to say, with a tokenizer; what the files say of theirs must agree with it. Every file is read once
-for its sha256, which makes the artifact's identity, and once for its ids. A document without end-of-text id at its end gets one, counted.
+for its sha256, which makes the artifact's identity, and once for its ids. A document without end-of-text id at its end gets one,
+counted.
 """
 
 from __future__ import annotations

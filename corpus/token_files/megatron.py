@@ -1,8 +1,8 @@
 """Megatron-LM's indexed dataset (MMapIndexedDataset, version 1): ``X.bin`` holds the ids of all sequences end to end, ``X.idx`` where.
 
 Layout of X.idx, little-endian: magic ``MMIDIDX\\0\\0`` (9 bytes), version uint64 = 1, type code uint8, sequences uint64, entries of
-the document index uint64; then lengths int32 [sequences], byte offsets int64 [sequences], document index int64 [documents + 1]: document d is
-the sequences from entry d to entry d + 1. (NVIDIA/Megatron-LM, megatron/core/datasets/indexed_dataset.py.)
+the document index uint64; lengths int32 [sequences], byte offsets int64 [sequences], document index int64 [documents + 1]: document
+d is the sequences from entry d to entry d + 1. (NVIDIA/Megatron-LM, megatron/core/datasets/indexed_dataset.py.)
 """
 
 from __future__ import annotations

@@ -236,7 +236,8 @@ def test_a_truncated_shard_is_refused(tmp_path: Path, exported: Folder, kind: st
 
 @pytest.mark.parametrize(
     ("body", "says"),
-    [(b"PK\3\4" + bytes(40), "no index of Megatron's"), (struct.pack("<9sQBQQ", b"MMIDIDX\0\0", 2, 8, 0, 1) + bytes(8), "version 2, type 8"),
+    [(b"PK\3\4" + bytes(40), "no index of Megatron's"),
+     (struct.pack("<9sQBQQ", b"MMIDIDX\0\0", 2, 8, 0, 1) + bytes(8), "version 2, type 8"),
      (struct.pack("<9sQBQQ", b"MMIDIDX\0\0", 1, 6, 0, 1) + bytes(8), "version 1, type 6"),
      (struct.pack("<9sQBQQiqqq", b"MMIDIDX\0\0", 1, 8, 1, 2, 2, 9, 0, 1), "do not lie end to end"),
      (struct.pack("<9sQBQQiqqq", b"MMIDIDX\0\0", 1, 8, 1, 2, 2, 0, 0, 0), "does not cover")],
