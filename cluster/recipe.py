@@ -106,9 +106,7 @@ class _Amount(Params):
 
     def entry(self, name: str) -> MixtureEntry:
         """The packing's view of it."""
-        return MixtureEntry(
-            name=name, epochs=self.epochs, share=self.share, max_epochs=self.max_epochs, rehydrate=self.rehydrate
-        )
+        return MixtureEntry(name=name, epochs=self.epochs, share=self.share, max_epochs=self.max_epochs, rehydrate=self.rehydrate)
 
 
 class SetData(_Amount):
