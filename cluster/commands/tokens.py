@@ -65,6 +65,10 @@ def show_ledger(run_folder: str, out: str | None, model: str | None, step: int |
         )
     for name in [model] if model else list(trained):
         packed = record.artifact(root, f"pack/{name}")
+        if packed is None and model is None:
+            if not as_json:
+                _console().print(f"[bold]{escape(name)}[/bold] is not packed yet")
+            continue
         if packed is None:
             raise RecipeError(f"the rows of {name} are not packed yet", where=run_folder, remedy=f"run the recipe until pack/{name}")
         plan, spec = PackPlan.open(packed), trained[name].train
