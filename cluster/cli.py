@@ -24,6 +24,11 @@ dedup_app = typer.Typer(name="dedup", help="Look into the deduplication of a run
 app.add_typer(dedup_app)
 classifier_app = typer.Typer(name="classifier", help="Look at a run's classifier.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(classifier_app)
+tokens_app = typer.Typer(
+    name="tokens", help="Token shards to and from other programs; what a run has seen of them.", no_args_is_help=True,
+    rich_markup_mode="rich",
+)  # fmt: skip
+app.add_typer(tokens_app)
 DEFAULT_OUT = "out"
 
 RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a built-in recipe (demo, finemed-de, …).")]
@@ -178,6 +183,49 @@ def classifier_page(
     from cluster.commands.classifier import write_page
 
     write_page(artifact, step, html, n, text)
+
+
+@tokens_app.command("export")
+def tokens_export(
+    artifact: Annotated[str, typer.Argument(help="The folder of a tokens artifact.")],
+    to: Annotated[str, typer.Option("--to", help="Folder or URL that gets the files.")],
+    kind: Annotated[str, typer.Option("--format", help="datatrove (.ds, .ds.index, .ds.metadata) or megatron (.bin, .idx).")],
+) -> None:
+    """Write token shards for datatrove or Megatron-LM."""
+    from cluster.commands.tokens import export_store
+
+    export_store(artifact, to, kind)
+
+
+@tokens_app.command("import")
+def tokens_import(
+    source: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder or URL of the shards.")],
+    to: Annotated[str, typer.Option("--to", help="Folder or URL below which the tokens artifact is written.")],
+    kind: Annotated[str, typer.Option("--format", help="datatrove or megatron.")],
+    tokenizer: Annotated[str, typer.Option(help="Folder or hub name of the tokenizer that made the shards.")],
+    end_of_text: Annotated[str | None, typer.Option("--end-of-text", help="Token that closes a document.")] = None,
+    written_by: Annotated[
+        str | None, typer.Option("--written-by", help="The tokenizer's name in the shards' metadata, if it is another.")
+    ] = None,
+) -> None:
+    """Read token shards of datatrove or Megatron-LM into a tokens artifact."""
+    from cluster.commands.tokens import import_store
+
+    import_store(source, to, kind, tokenizer, end_of_text, written_by)
+
+
+@tokens_app.command("ledger")
+def tokens_ledger(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, e.g. out/runs/demo-1a2b3c4d.")],
+    model: Annotated[str | None, typer.Option(help="A trained model of the recipe; default: all.")] = None,
+    step: Annotated[int | None, typer.Option(min=0, help="After so many optimizer steps; default: at the end.")] = None,
+    out: Annotated[str | None, typer.Option(help="The output folder the run belongs to; default: two levels above RUN.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Show how many tokens, and epochs, of every source a model has seen at a step, from the plan alone."""
+    from cluster.commands.tokens import show_ledger
+
+    show_ledger(run_folder, out, model, step, as_json)
 
 
 @app.command()

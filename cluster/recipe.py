@@ -20,6 +20,7 @@ from cluster.thresholds import filled
 from corpus.classifier import ClassifierParams
 from corpus.dedup import DedupParams
 from corpus.packing import MixtureEntry
+from corpus.packing.params import Rehydrate
 from corpus.repeated import RepeatedTextParams
 from corpus.sample.params import SampleParams
 from corpus.select import SelectParams, SetRule
@@ -100,10 +101,13 @@ class _Amount(Params):
     epochs: float | None = Field(default=None, gt=0, le=100, description="Times the documents are seen; 0.5 is a random half.")
     share: float | None = Field(default=None, gt=0, lt=1, description="Share of all tokens of the run (replay), instead of epochs.")
     max_epochs: float = Field(default=1.0, gt=0, le=100, description="Limit of a share: a small source is not seen more often.")
+    rehydrate: Rehydrate = Field(
+        default=None, description="Times a document counts, by the size of the duplicate cluster it stands for; null: once."
+    )
 
     def entry(self, name: str) -> MixtureEntry:
         """The packing's view of it."""
-        return MixtureEntry(name=name, epochs=self.epochs, share=self.share, max_epochs=self.max_epochs)
+        return MixtureEntry(name=name, epochs=self.epochs, share=self.share, max_epochs=self.max_epochs, rehydrate=self.rehydrate)
 
 
 class SetData(_Amount):

@@ -3,14 +3,16 @@
 An artifact of the step ``pack`` holds four little-endian arrays: ``row_offsets.npy`` int64 [n_rows + 1] into the pieces, and for every
 piece ``source.npy`` uint16 (index into the plan's token stores), ``doc.npy`` int64 (document of that store), ``start.npy`` int64 and
 ``length.npy`` int32 (tokens). A row's pieces sum to at most ``seq_len`` tokens. The summary has seq_len, n_rows, n_tokens, padding
-(share), and ``sources``: name and tokens of each. Every token of the sources chosen for training is in exactly one piece.
+(share), and ``sources``: the ledger of each, in the order of ``source.npy``. Every token that the mixture chose is in exactly one piece
+for each time it is seen.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -65,11 +67,26 @@ class PackPlan:
     def open(cls, artifact: Artifact) -> PackPlan:
         """Read a complete pack artifact; ArtifactError if its arrays are damaged or do not fit together."""
         try:
-            arrays = {n: np.load(io.BytesIO(artifact.folder.read_bytes(f"{n}.npy")), allow_pickle=False) for n in ARRAYS}
-        except (InputError, ValueError, EOFError) as error:
+            arrays = {n: _load(artifact, f"{n}.npy") for n in ARRAYS}
+        except (InputError, OSError, ValueError, EOFError) as error:
             raise ArtifactError(f"the pack plan cannot be read ({error})", where=artifact.folder.url, remedy=REMEDY) from error
         ends = arrays["row_offsets"][[0, -1]].tolist() if len(arrays["row_offsets"]) else None
         n_pieces = {len(arrays[name]) for name in ARRAYS if name != "row_offsets"}
         if len(n_pieces) != 1 or ends != [0, *n_pieces]:
             raise ArtifactError("the pack plan's arrays do not fit together", where=artifact.folder.url, remedy=REMEDY)
         return cls(seq_len=cast(int, artifact.manifest.summary["seq_len"]), **arrays)
+
+
+def _load(artifact: Artifact, name: str) -> npt.NDArray[Any]:
+    """An array of a plan: mapped where it lies on a local disk, so that the processes of a machine share its memory."""
+    if artifact.folder.is_local:
+        return np.asarray(np.load(artifact.path(name), mmap_mode="r", allow_pickle=False))
+    return np.asarray(np.load(io.BytesIO(artifact.folder.read_bytes(name)), allow_pickle=False))
+
+
+def rehydration_classes(cluster_sizes: npt.NDArray[np.int64], table: Mapping[int, int]) -> npt.NDArray[np.int64]:
+    """[n_docs] which entry of ``table``, in rising order of its keys, each document's cluster size falls under; -1 below the first.
+
+    An entry n: w says that clusters of n documents and more, up to the next entry, count w times (FineWeb2's rehydration).
+    """
+    return np.searchsorted(np.array(sorted(table), np.int64), cluster_sizes, side="right").astype(np.int64) - 1

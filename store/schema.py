@@ -97,8 +97,8 @@ CLUSTERS = pa.schema([KEY, ("survivor_key", pa.int64()), ("cluster_size", pa.int
 DISPLACED = pa.schema([("corpus", pa.int32()), KEY, ("id", pa.string()), ("survivor_key", pa.int64()), ("survivor_id", pa.string()),
                        ("level", pa.string())])  # fmt: skip
 
-# One row per document of a token shard; tokens lie in the shard's flat uint32 file in this order.
-TOKEN_INDEX = pa.schema([KEY, ("n_tokens", pa.int32()), ("n_bytes", pa.int32())])
+# One row per document of a token shard; tokens lie in the shard's flat uint32 file in this order. A cluster size of 0 is not known.
+TOKEN_INDEX = pa.schema([KEY, ("n_tokens", pa.int32()), ("n_bytes", pa.int32()), ("minhash_cluster_size", pa.int64())])
 
 
 def doc_key(unit: int, row: int) -> int:

@@ -25,6 +25,27 @@ I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Located:
+    """Where the tokens of rows lie, before any is read; int64 [P].
+
+    Attributes:
+        row: which of the asked rows a piece belongs to, from 0.
+        in_row: number of the piece in its row, from 0.
+        piece: number of the piece in the plan.
+        length: its tokens.
+        source, shard, offset: token store, shard of the store, first token in the shard.
+    """
+
+    row: I64
+    in_row: I64
+    piece: I64
+    length: I64
+    source: I64
+    shard: I64
+    offset: I64
+
+
+@dataclass(frozen=True)
 class Rows:
     """A micro-batch; all int64 [B, T].
 
@@ -62,42 +83,48 @@ class RowReader:
         ends = self.plan.row_offsets
         return int((self._targets_before[ends[rows + 1]] - self._targets_before[ends[rows]]).sum())
 
+    def locate(self, rows: I64) -> Located:
+        """The pieces of the given rows, in order: all the work of the loader but the tokens themselves."""
+        begin, end = self.plan.row_offsets[rows], self.plan.row_offsets[rows + 1]
+        in_row_P = _ranges(end - begin)
+        at_P = np.repeat(begin, end - begin) + in_row_P
+        source_P, doc_P = self.plan.source[at_P].astype(np.int64), self.plan.doc[at_P]
+        shard_P, offset_P = np.empty_like(at_P), self.plan.start[at_P]
+        for s in np.unique(source_P):
+            mine, store = source_P == s, self.stores[s]
+            shard_P[mine] = np.searchsorted(store.first_doc, doc_P[mine], side="right") - 1
+            offset_P[mine] += store.offsets[doc_P[mine]]
+        row_P = np.repeat(np.arange(len(rows)), end - begin)
+        return Located(row_P, in_row_P, at_P, self.plan.length[at_P].astype(np.int64), source_P, shard_P, offset_P)
+
     def read(self, rows: I64, pad_to: int | None = None) -> Rows:
         """The given rows, and empty ones after them up to ``pad_to``."""
         n, T = max(len(rows), pad_to or 0), self.plan.seq_len
-        begin, end = self.plan.row_offsets[rows], self.plan.row_offsets[rows + 1]
-        row_P = np.repeat(np.arange(len(rows)), end - begin)
-        piece_P = _ranges(end - begin)
-        at_P = np.repeat(begin, end - begin) + piece_P
-        length_P = self.plan.length[at_P].astype(np.int64)
-        position_N = _ranges(length_P)
-        place_N = np.repeat(row_P * T + _starts(length_P, end - begin), length_P) + position_N
-        ids_N = self._gather(at_P, length_P, position_N)
+        found = self.locate(rows)
+        length_P, position_N = found.length, _ranges(found.length)
+        n_pieces_B = self.plan.row_offsets[rows + 1] - self.plan.row_offsets[rows]
+        place_N = np.repeat(found.row * T + _starts(length_P, n_pieces_B), length_P) + position_N
+        ids_N = self._gather(found)
 
-        filled = np.bincount(np.repeat(row_P, length_P), minlength=n)
+        filled = np.bincount(np.repeat(found.row, length_P), minlength=n)
         position = np.broadcast_to(np.arange(T), (n, T)) - filled[:, None]  # right for padding; pieces overwrite the rest
         out = Rows(np.zeros((n, T), np.int64), position, np.full((n, T), PADDING, np.int64), np.full((n, T), IGNORE, np.int64))
         out.input_ids.reshape(-1)[place_N] = ids_N
         out.position_ids.reshape(-1)[place_N] = position_N
-        out.piece.reshape(-1)[place_N] = np.repeat(piece_P, length_P)
+        out.piece.reshape(-1)[place_N] = np.repeat(found.in_row, length_P)
         follows = np.flatnonzero(position_N[1:] > 0)
         out.labels.reshape(-1)[place_N[follows]] = ids_N[follows + 1]
         return out
 
-    def _gather(self, at_P: I64, length_P: I64, position_N: I64) -> I64:
-        """Token ids of the pieces, end to end; one indexing operation per token shard touched."""
-        source_P, doc_P = self.plan.source[at_P].astype(np.int64), self.plan.doc[at_P]
-        ids_N = np.empty(len(position_N), np.int64)
-        for s in np.unique(source_P):
-            store = self.stores[s]
-            doc = np.where(source_P == s, doc_P, 0)
-            shard_P = np.where(source_P == s, np.searchsorted(store.first_doc, doc, side="right") - 1, -1)
-            offset_P = store.offsets[doc] + self.plan.start[at_P]
-            for shard in np.unique(shard_P[shard_P >= 0]):
-                here = np.repeat(shard_P == shard, length_P)
-                ids_N[here] = store.shards[shard][(np.repeat(offset_P, length_P) + position_N)[here]]
+    def _gather(self, found: Located) -> I64:
+        """Token ids of the pieces, end to end: one copy a piece, out of the mapped shards."""
+        ends_P = np.cumsum(found.length)
+        ids_N = np.empty(int(ends_P[-1]) if len(ends_P) else 0, np.int64)
+        columns = (ends_P, found.length, found.source, found.shard, found.offset)
+        for end, length, source, shard, offset in zip(*(c.tolist() for c in columns), strict=True):
+            ids_N[end - length : end] = self.stores[source].shards[shard][offset : offset + length]
         if len(ids_N) and int(ids_N.max()) >= self.vocab_size:
-            self._refuse_token(int(np.argmax(ids_N)), ids_N, at_P, length_P)
+            self._refuse_token(int(np.argmax(ids_N)), ids_N, found.piece, found.length)
         return ids_N
 
     def _refuse_token(self, n: int, ids_N: I64, at_P: I64, length_P: I64) -> None:

@@ -20,7 +20,7 @@ from store.executor import Job, Task
 from store.fs import Folder, open_input
 from store.params import Json
 
-VERSIONS = {"tokenizer": 1, "tokens": 1}
+VERSIONS = {"tokenizer": 1, "tokens": 2}
 TOKENIZER = "tokenizer"
 
 

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from corpus.packing import MixtureEntry, PackParams, cut, hashed, pack, plan, targets
+from corpus.packing import MixtureEntry, PackParams, plan
+from corpus.packing.mixture import hashed, targets
+from corpus.packing.rows import count_pieces, cut, pack, room_for
 from store.artifact import Draft, Identity, Receipt
 from store.errors import RecipeError
 from store.fs import Folder
@@ -156,8 +158,10 @@ def test_the_keyed_hash_is_a_bijection() -> None:
 
 def packing(lengths: object, seq_len: int, key: int) -> PackPlan:
     n = np.asarray(lengths, np.int64)
-    docs = np.flatnonzero(n)
-    return pack(cut(n, docs, np.zeros(len(docs), np.int64), seq_len, 3, key), seq_len)
+    times = np.ones(len(n), np.int32)
+    pieces = room_for(count_pieces(n, times, seq_len))
+    assert cut(pieces, 0, n, times, seq_len, 3, key) == len(pieces.doc)
+    return pack(pieces, seq_len)
 
 
 def token_store(tmp_path: Path, name: str, lengths: object, keys: np.ndarray | None = None) -> TokenStore:

@@ -1,6 +1,9 @@
 """Token shards hold what the tokenizer says about each document, in order, each closed by one end-of-text."""
 
 import json
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from store.executor import Job, SerialExecutor, Task
 from store.fs import Folder
 from store.tokens import TokenStore
 
+ROOT = Path(__file__).parents[2]
 TEXTS = [
     "Fieber und Husten über 3 Tage.",
     "",
@@ -64,6 +68,42 @@ def test_a_shard_is_the_same_for_any_row_groups_and_retries(tmp_path: Path, toke
     assert [f.name for f in receipts[1].files] == ["tokens/00001.bin", "index/00001.parquet"]
 
 
+PARALLEL = """
+import sys
+from corpus import tokenise
+from store.executor import Task
+from store.fs import Folder
+tokenizer, out, batch, *files = sys.argv[1:]
+tokenise.BATCH_DOCS = int(batch)
+worker = tokenise.TokeniseWorker(files, tokenizer, Folder(out))
+for number in reversed(range(len(files))):
+    print(number, *[f.sha256 for f in worker.run(Task("x", {"file": number})).files])
+"""
+
+
+def test_threads_batches_and_order_do_not_change_a_byte(tmp_path: Path, tokenizer: str) -> None:
+    texts = [f"{t} {i}" for i, t in enumerate(TEXTS)]
+    files = [documents(tmp_path / f"{i}.parquet", texts[i::3], i) for i in range(3)]
+    worker = TokeniseWorker(files, tokenizer, Folder(str(tmp_path / "out")))
+    expected = sorted(" ".join([str(n), *[f.sha256 for f in worker.run(Task("x", {"file": n})).files]]) for n in range(3))
+    for threads, parallel, batch in (("2", "true", "1024"), ("2", "true", "7"), ("1", "false", "1")):
+        environment = {**os.environ, "RAYON_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": parallel, "PYTHONHASHSEED": batch}
+        command = [sys.executable, "-c", PARALLEL, tokenizer, str(tmp_path / f"out-{batch}"), batch, *files]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=True)
+        assert sorted(done.stdout.splitlines()) == expected
+
+
+def test_cluster_sizes_travel_into_the_index(tmp_path: Path, tokenizer: str) -> None:
+    sizes = pa.array([3, None, -1, 0, 2**40], pa.int64())
+    table = pa.table({"doc_key": range(5), "text": TEXTS[:5], "minhash_cluster_size": sizes})
+    pq.write_table(table, tmp_path / "x.parquet")
+    pq.write_table(table.drop_columns("minhash_cluster_size"), tmp_path / "y.parquet")
+    files = [str(tmp_path / n) for n in ("x.parquet", "y.parquet")]
+    store = tokenised(tmp_path, TokeniseWorker, files, tokenizer)
+    assert store.cluster_sizes.tolist() == [3, 0, 0, 0, 2**40] + [0] * 5
+    assert store.artifact.manifest.summary["format"] == 2
+
+
 def test_any_text_column_and_string_type(tmp_path: Path, tokenizer: str) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"doc_key": [5], "body": pa.array(["Fieber"], pa.string())}), path)
@@ -78,6 +118,7 @@ def test_conversations_are_rendered_by_the_chat_template(tmp_path: Path, tokeniz
     theirs = AutoTokenizer.from_pretrained(tokenizer)
     for doc, chat in enumerate(CHATS):
         assert store.tokens(doc).tolist() == [*theirs.apply_chat_template(chat)["input_ids"], 0]
+    assert store.cluster_sizes.tolist() == [1, 1]
     assert store.doc_keys.tolist() == [0, 2]  # the line, counting from 0
     # Special tokens of the template are tokens here.
     assert np.count_nonzero(store.tokens(0) == 1) == 2

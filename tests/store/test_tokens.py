@@ -3,6 +3,8 @@
 import uuid
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,3 +92,20 @@ def test_a_missing_shard_and_a_damaged_or_foreign_index_are_artifact_errors(tmp_
     artifact.folder.remove("tokens/00000.bin")
     with pytest.raises(ArtifactError, match="0 bytes on disk, 12"):
         TokenStore.open(artifact)
+
+
+def test_a_store_of_format_1_is_read_with_sizes_that_are_not_known(tmp_path):
+    artifact = write(Folder(str(tmp_path)), [[[1, 2], [3]]])
+    old = pa.table({"doc_key": [5, 6], "n_tokens": pa.array([2, 1], pa.int32()), "n_bytes": pa.array([8, 4], pa.int32())})
+    sink = pa.BufferOutputStream()
+    pq.write_table(old, sink)
+    artifact.folder.write_bytes("index/00000.parquet", sink.getvalue().to_pybytes())
+    store = TokenStore.open(artifact)
+    assert store.doc_keys.tolist() == [5, 6] and store.cluster_sizes.tolist() == [0, 0]
+
+
+def test_cluster_sizes_come_back(tmp_path):
+    one = np.ones(2, np.int32)
+    draft = Draft.begin(Folder(str(tmp_path / "store")), Identity("tokens", 2, {}))
+    files = write_token_shard(draft.folder, "00000", np.ones(2, np.uint32), np.arange(2), one, one, np.array([3, 2**40]))
+    assert TokenStore.open(draft.commit(files=files)).cluster_sizes.tolist() == [3, 2**40]
