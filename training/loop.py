@@ -12,36 +12,32 @@ over the batch divided by the number of its targets (not a mean of means), which
 from __future__ import annotations
 
 import logging
-import math
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from store.artifact import Artifact
-from store.errors import StepError
-from store.fingerprint import canonical_json, sha256_hex
 from store.models import MODEL
 from store.params import Json
 from store.plan import PackPlan
 from store.tokens import TokenStore
 from training.export import export
-from training.heldout import HeldOut, Score, tensors
-from training.log import HELDOUT, METRICS, TIMING, RunLog
+from training.heldout import HeldOut, Score
+from training.log import HELDOUT, METRICS, TIMING, RunLog, StepLog
 from training.model import PackedLM, build_model, find_model
 from training.optimizer import build_optimizer, learning_rate
 from training.order import RowOrder
-from training.parallel import Gang, reproducible, total_norm
+from training.parallel import Gang, reproducible
 from training.params import ModelInit, TrainParams
 from training.rows import RowReader
 from training.state import Checkpoints, run_fingerprint
+from training.step import StepHook, Stepper
 
 log = logging.getLogger(__name__)
 
@@ -113,15 +109,13 @@ class _Run:
     folder: str | None
     wrapped: nn.Module
     optimizer: torch.optim.Optimizer
-    reader: RowReader
     order: RowOrder
     heldout: list[HeldOut]
     checkpoints: Checkpoints
     out_dir: str
     logs: dict[str, RunLog]
     n_parameters: int
-    vocab_size: int
-    read_s: float = 0.0
+    stepper: Stepper
     last: dict[str, Json] = field(default_factory=dict)
 
     @classmethod
@@ -144,13 +138,16 @@ class _Run:
         for path in (out_dir, state_dir):
             os.makedirs(path, exist_ok=True)
         places = {METRICS: out_dir, HELDOUT: out_dir, TIMING: state_dir}
+        logs = {n: RunLog(os.path.join(d, n), gang.leads) for n, d in places.items()}
+        optimizer = build_optimizer(params, wrapped, sharded=gang.sharded and gang.size > 1)
+        # What looks at every step. Hooks see the same deterministic values on every process; the log comes last.
+        hooks: list[StepHook] = [StepLog(logs[METRICS], logs[TIMING])]
         return cls(
-            params, gang, folder, wrapped, build_optimizer(params, wrapped, sharded=gang.sharded and gang.size > 1),
-            RowReader(plan, stores, rows),
+            params, gang, folder, wrapped, optimizer,
             RowOrder.plan(plan.n_rows, params.rows_per_step, epochs=params.epochs, max_steps=params.max_steps, seed=params.seed),
             [HeldOut(n, s, seq_len=plan.seq_len, max_rows=params.eval_rows, vocab_size=rows) for n, s in sorted(heldout.items())],
             Checkpoints(state_dir, run_fingerprint(params, init, folder, plan, stores, heldout), params.keep_checkpoints),
-            out_dir, {n: RunLog(os.path.join(d, n), gang.leads) for n, d in places.items()}, n_parameters, rows,
+            out_dir, logs, n_parameters, Stepper(params, gang, wrapped, optimizer, RowReader(plan, stores, rows), hooks),
         )  # fmt: skip
 
     def go(self, report: Report, stop: Callable[[], bool], tokenizer: str | None) -> dict[str, Json]:
@@ -175,52 +172,8 @@ class _Run:
         return self._summary("finished", self.order.n_steps)
 
     def _step(self, step: int) -> None:
-        began, params = time.perf_counter(), self.params
-        torch.manual_seed(_mix(params.seed, step, self.gang.rank))  # dropout, if the model has any, must not depend on history
-        rows = self.order.rows(step)
-        n_targets = self.reader.n_targets(rows)
-        nats, read_s = self._backward(rows, n_targets)
-        rate = learning_rate(params, step, self.order.n_steps)
-        norm = self._update(rate)
-        loss = float(self.gang.sum(np.array([float(nats)]))[0]) / max(1, n_targets)
-        if not math.isfinite(loss):
-            raise StepError(f"the loss of step {step + 1} is {loss}", where="training", remedy="lower learning_rate, or train in fp32")
-        n_tokens = int(len(rows) * self.reader.plan.seq_len)
-        self.last = {"step": step + 1, "loss": loss, "lr": rate, "grad_norm": norm, "n_rows": len(rows), "n_targets": n_targets}
-        self.logs[METRICS].write(self.last)
-        took = time.perf_counter() - began
-        self.logs[TIMING].write({"step": step + 1, "elapsed_s": took, "tokens_per_s": n_tokens / took, "read_s": read_s})
-
-    def _backward(self, rows: np.ndarray, n_targets: int) -> tuple[torch.Tensor, float]:
-        """Gradients of the whole global batch; returns this process's sum of nats and the seconds spent reading rows."""
-        size, gang = self.params.micro_batch_rows, self.gang
-        n_rounds = -(-len(rows) // (size * gang.size))
-        nats, read_s = torch.zeros((), dtype=torch.float64, device=gang.device), 0.0
-        for i in range(n_rounds):
-            began = time.perf_counter()
-            first = (i * gang.size + gang.rank) * size
-            mine = rows[first : first + size]
-            # With several processes all must run equally often and alike: a process without rows takes empty ones, of loss zero.
-            micro = self.reader.read(mine, pad_to=size if gang.size > 1 else None)
-            read_s += time.perf_counter() - began
-            with gang.last_backward(self.wrapped, last=i == n_rounds - 1):
-                loss = self.wrapped(*tensors(micro, gang.device))
-                # Processes' gradients are averaged, hence the factor.
-                (loss * (gang.size / max(1, n_targets))).backward()
-            nats += loss.detach().double()
-        return nats, read_s
-
-    def _update(self, rate: float) -> float:
-        """Clip and step; returns the gradient norm before clipping."""
-        parameters = [p for p in self.wrapped.parameters() if p.requires_grad]
-        norm = total_norm(parameters)
-        if self.params.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.params.clip_norm, norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        record = self.stepper.run(step, self.order.rows(step), learning_rate(self.params, step, self.order.n_steps))
+        self.last = record.figures()
 
     def _pause(self, done: int, report: Report) -> None:
         """What falls due after ``done`` steps: evaluation, checkpoint. Evaluated first, so that a checkpoint's log is complete."""
@@ -251,8 +204,8 @@ class _Run:
         places = [self.order.rows(s) for s in range(done)]
         n_rows = sum(len(p) for p in places)
         return {
-            "status": status, "n_steps": done, "n_rows": n_rows, "n_tokens": n_rows * self.reader.plan.seq_len,
-            "n_targets": sum(self.reader.n_targets(p) for p in places), "final_loss": metrics[-1]["loss"] if metrics else None,
+            "status": status, "n_steps": done, "n_rows": n_rows, "n_tokens": n_rows * self.stepper.reader.plan.seq_len,
+            "n_targets": sum(self.stepper.reader.n_targets(p) for p in places), "final_loss": metrics[-1]["loss"] if metrics else None,
             "n_parameters": self.n_parameters, "n_processes": self.gang.size, "heldout": held,
         }  # type: ignore[dict-item]  # fmt: skip
 
@@ -275,8 +228,3 @@ def _own_tokenizer(folder: str | None) -> str | None:
 
 def _due(done: int, every: int | None) -> bool:
     return every is not None and done % every == 0
-
-
-def _mix(seed: int, step: int, rank: int) -> int:
-    """A seed for torch from three numbers."""
-    return int(sha256_hex(canonical_json([seed, step, rank]))[:15], 16)
