@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +27,7 @@ from store.plan import PackPlan
 from store.tokens import TokenStore
 from training.export import export
 from training.heldout import HeldOut, Score
+from training.interrupt import Interruptions
 from training.log import HELDOUT, METRICS, TIMING, RunLog, StepLog
 from training.model import PackedLM, build_model, find_model
 from training.optimizer import build_optimizer, learning_rate
@@ -41,6 +40,7 @@ from training.step import StepHook, Stepper
 
 log = logging.getLogger(__name__)
 
+LAST_WRITE_S = 60.0  # a write in flight when the run fails gets this long to become a checkpoint
 Report = Callable[[dict[str, Json]], None]
 
 
@@ -56,6 +56,7 @@ def train(
     tokenizer: str | None = None,
     report: Report | None = None,
     should_stop: Callable[[], bool] | None = None,
+    preempted: Callable[[], bool] | None = None,
 ) -> dict[str, Json]:
     """Train, or go on where ``state_dir`` says an earlier call stopped. Every process of the gang calls it with the same arguments.
 
@@ -67,6 +68,7 @@ def train(
         tokenizer: folder whose tokenizer is exported with the model; None takes that of the model the run starts from.
         report: called on every process at the same steps (evaluations, checkpoints, the end) with the latest figures.
         should_stop: asked before every step, beside SIGTERM; True saves a checkpoint and returns.
+        preempted: asked by all processes at the same step every few seconds; True saves a checkpoint and goes on.
 
     Returns:
         status ("finished" or "stopped"), n_steps, n_rows, n_tokens, n_targets, final_loss, n_parameters, n_processes, and ``heldout``:
@@ -77,29 +79,9 @@ def train(
         StepError: the loss is not a number.
     """
     gang = Gang.join(params)
-    with reproducible(gang.device, params.cpu_threads), StopSignal(should_stop) as stop:
+    with reproducible(gang.device, params.cpu_threads), Interruptions(should_stop, preempted) as interruptions:
         run = _Run.prepare(params, init, plan, stores, dict(heldout or {}), out_dir, state_dir, gang)
-        return run.go(report or (lambda _: None), stop, tokenizer)
-
-
-class StopSignal:
-    """SIGTERM, and whatever else the caller watches. Only a process's main thread may catch signals; elsewhere the caller's is all."""
-
-    def __init__(self, also: Callable[[], bool] | None) -> None:
-        self._also, self._asked = also, threading.Event()
-        self._before: object = None
-
-    def __enter__(self) -> StopSignal:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type]
-
-    def __call__(self) -> bool:
-        return self._asked.is_set() or (self._also is not None and self._also())
+        return run.go(report or (lambda _: None), interruptions, tokenizer)
 
 
 @dataclass
@@ -139,19 +121,35 @@ class _Run:
             os.makedirs(path, exist_ok=True)
         places = {METRICS: out_dir, HELDOUT: out_dir, TIMING: state_dir}
         logs = {n: RunLog(os.path.join(d, n), gang.leads) for n, d in places.items()}
-        optimizer = build_optimizer(params, wrapped, sharded=gang.sharded and gang.size > 1)
+        optimizer = build_optimizer(params, wrapped)
         # What looks at every step. Hooks see the same deterministic values on every process; the log comes last.
         hooks: list[StepHook] = [StepLog(logs[METRICS], logs[TIMING])]
         return cls(
             params, gang, folder, wrapped, optimizer,
             RowOrder.plan(plan.n_rows, params.rows_per_step, epochs=params.epochs, max_steps=params.max_steps, seed=params.seed),
             [HeldOut(n, s, seq_len=plan.seq_len, max_rows=params.eval_rows, vocab_size=rows) for n, s in sorted(heldout.items())],
-            Checkpoints(state_dir, run_fingerprint(params, init, folder, plan, stores, heldout), params.keep_checkpoints),
+            Checkpoints(state_dir, run_fingerprint(params, init, folder, plan, stores, heldout), params.keep_checkpoints, gang,
+                        background=params.save_in_background),
             out_dir, logs, n_parameters, Stepper(params, gang, wrapped, optimizer, RowReader(plan, stores, rows), hooks),
         )  # fmt: skip
 
-    def go(self, report: Report, stop: Callable[[], bool], tokenizer: str | None) -> dict[str, Json]:
-        first = self.checkpoints.load_latest(self.wrapped, self.optimizer, self.gang)
+    def go(self, report: Report, interruptions: Interruptions, tokenizer: str | None) -> dict[str, Json]:
+        try:
+            done = self._steps(report, interruptions)
+            self.checkpoints.wait()
+        except BaseException:
+            self.checkpoints.saver.join(LAST_WRITE_S)
+            raise
+        if done < self.order.n_steps:
+            log.info("stopped after step %d of %d; the checkpoint is saved", done, self.order.n_steps)
+            return self._summary("stopped", done)
+        export(self.wrapped, self.gang, os.path.join(self.out_dir, MODEL), dtype=getattr(torch, self.params.save_dtype),
+               tokenizer=tokenizer or _own_tokenizer(self.folder), source=self.folder)  # fmt: skip
+        return self._summary("finished", done)
+
+    def _steps(self, report: Report, interruptions: Interruptions) -> int:
+        """Steps until the end or a stop; returns how many are done in all."""
+        first = self.checkpoints.load_latest(self.wrapped, self.optimizer)
         if first:
             log.info("resuming after step %d of %d", first, self.order.n_steps)
         for name, file in self.logs.items():
@@ -161,15 +159,17 @@ class _Run:
         if first == 0:
             self._evaluate(0, report)
         for step in range(first, self.order.n_steps):
-            if self.gang.any(stop()):
-                self.checkpoints.save(step, self.wrapped, self.optimizer, self.gang)
-                log.info("stopped after step %d of %d; the checkpoint is saved", step, self.order.n_steps)
-                return self._summary("stopped", step)
+            stop, save, failed = interruptions.look(self.gang, failed=self.checkpoints.failed)
+            if failed:
+                self.checkpoints.wait()
+            if stop or save:
+                self.checkpoints.save(step, self.wrapped, self.optimizer)
+                self.checkpoints.wait()
+            if stop:
+                return step
             self._step(step)
             self._pause(step + 1, report)
-        export(self.wrapped, self.gang, os.path.join(self.out_dir, MODEL), dtype=getattr(torch, self.params.save_dtype),
-               tokenizer=tokenizer or _own_tokenizer(self.folder), source=self.folder)  # fmt: skip
-        return self._summary("finished", self.order.n_steps)
+        return self.order.n_steps
 
     def _step(self, step: int) -> None:
         record = self.stepper.run(step, self.order.rows(step), learning_rate(self.params, step, self.order.n_steps))
@@ -182,7 +182,7 @@ class _Run:
         if evaluated:
             self._evaluate(done, report)
         if not final and _due(done, self.params.save_every_steps):
-            self.checkpoints.save(done, self.wrapped, self.optimizer, self.gang)
+            self.checkpoints.save(done, self.wrapped, self.optimizer)
             if not evaluated:
                 report({**self.last, "n_steps": self.order.n_steps})
 

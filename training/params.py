@@ -96,6 +96,9 @@ class TrainParams(Params):
     save_every_steps: Annotated[int | None, Execution] = Field(
         default=500, ge=1, description="Checkpoint interval; None saves at a stop only."
     )
+    save_in_background: Annotated[bool, Execution] = Field(
+        default=True, description="Write checkpoints while training goes on; takes a copy of weights and moments in host memory."
+    )
     keep_checkpoints: Annotated[int, Execution] = Field(default=2, ge=1, description="Complete checkpoints kept while training.")
     verify_tokens: Annotated[bool, Execution] = Field(
         default=True, description="Compare the token shards' sha256 with their manifest first."

@@ -104,10 +104,6 @@ def test_another_runs_checkpoint_is_refused(world, tmp_path) -> None:
     run(world, tmp_path, should_stop=lambda: next(asked) >= 2)
     with pytest.raises(ArtifactError, match="belongs to another run"):
         run(world, tmp_path, PARAMS.model_copy(update={"learning_rate": 1e-3}))
-    shard = next((tmp_path / "state/step-00000002").glob("*.safetensors"))
-    shard.write_bytes(shard.read_bytes()[:-8])
-    with pytest.raises(ArtifactError, match="not what its manifest lists"):
-        run(world, tmp_path)
 
 
 def test_micro_batches_change_rounding_only(world, straight, tmp_path) -> None:
@@ -170,7 +166,7 @@ def test_decay_is_for_matrices_only() -> None:
     model = build_model(ModelInit(hidden_size=16, n_layers=1, n_heads=2, intermediate_size=16, tie_word_embeddings=False), folder=None,
                         seq_len=8, vocab_size=32, eos_id=0, attention="sdpa")  # fmt: skip
     names = {id(p): n for n, p in model.named_parameters()}
-    decayed, plain = ({names[id(p)] for p in g["params"]} for g in build_optimizer(PARAMS, model, sharded=False).param_groups)
+    decayed, plain = ({names[id(p)] for p in g["params"]} for g in build_optimizer(PARAMS, model).param_groups)
     assert "lm_head.weight" in decayed and "model.layers.0.mlp.up_proj.weight" in decayed
     assert "model.embed_tokens.weight" in plain and "model.norm.weight" in plain and "model.layers.0.self_attn.q_proj.bias" in plain
 
