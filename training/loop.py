@@ -30,11 +30,12 @@ from training.heldout import HeldOut, Score
 from training.interrupt import Interruptions
 from training.log import HELDOUT, METRICS, TIMING, RunLog, StepLog
 from training.model import PackedLM, build_model, find_model
-from training.optimizer import build_optimizer, learning_rate
+from training.optimizer import build_optimizer
 from training.order import RowOrder
 from training.parallel import Gang, reproducible
 from training.params import ModelInit, TrainParams
 from training.rows import RowReader
+from training.schedule import learning_rate
 from training.state import Checkpoints, run_fingerprint
 from training.step import StepHook, Stepper
 

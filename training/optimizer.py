@@ -1,22 +1,13 @@
-"""AdamW and its schedule. The learning rate is a pure function of the step, so nothing about it is saved."""
+"""AdamW. One kernel updates all parameters (``fused``), on CUDA and CPU, sharded or not. It rounds differently from torch's other
+implementations and differently on each kind of device, as matrix products do; which one is used is therefore not a choice.
+"""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import nn
 
 from training.params import TrainParams
-
-
-def learning_rate(params: TrainParams, step: int, n_steps: int) -> float:
-    """Rate of step 0..n_steps-1: linear warm-up to the peak, then half a cosine to min_lr_ratio of it at the last step."""
-    n_warm = round(params.warmup_ratio * n_steps)
-    if step < n_warm:
-        return params.learning_rate * (step + 1) / (n_warm + 1)
-    done = (step - n_warm) / max(1, n_steps - 1 - n_warm)
-    return params.learning_rate * (params.min_lr_ratio + (1 - params.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def build_optimizer(params: TrainParams, model: nn.Module) -> torch.optim.AdamW:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from store.params import Execution, Params
+from store.params import Execution, Json, Params
 
 Precision = Literal["fp32", "bf16"]
 Dtype = Literal["float32", "bfloat16"]
@@ -28,7 +28,7 @@ class ModelInit(Params):
         description="Folder of a transformers model with safetensors weights, or its name on the hub; None starts from random weights.",
     )
     revision: str | None = Field(default=None, description="Commit or tag of the hub model; pin it for reproducible runs.")
-    model_type: Literal["qwen2", "llama", "mistral"] = Field(
+    model_type: Literal["qwen2", "qwen3", "mistral", "llama", "gemma3_text"] = Field(
         default="qwen2", description="Architecture of a model from random weights."
     )
     vocab_size: int | None = Field(default=None, ge=2, description="Rows of the embedding; None takes the token store's vocabulary.")
@@ -41,7 +41,7 @@ class ModelInit(Params):
     max_position_embeddings: int | None = Field(default=None, ge=1, description="Longest context; None means the plan's seq_len.")
     rope_theta: float = Field(default=10_000.0, gt=0, description="Base of the rotary position embedding.")
     initializer_range: float = Field(default=0.02, gt=0, description="Standard deviation of random weights.")
-    config: dict[str, int | float | bool | str | None] = Field(
+    config: dict[str, Json] = Field(
         default_factory=dict, description="Further keys of the transformers config of a model from random weights."
     )
     seed: int = Field(default=0, ge=0, description="Seed of the random weights.")
@@ -60,8 +60,19 @@ class TrainParams(Params):
     """How a model is trained on a pack plan. Defaults suit continual pre-training of an instruct model (Llama3-German-8B, Meditron)."""
 
     learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate.")
-    min_lr_ratio: float = Field(default=0.1, ge=0, le=1, description="Final learning rate as a share of the peak (cosine decay).")
-    warmup_ratio: float = Field(default=0.01, ge=0, lt=1, description="Share of the steps with linear warm-up.")
+    schedule: Literal["cosine", "wsd", "linear", "constant"] = Field(
+        default="cosine", description="Course of the learning rate after the warm-up; wsd is warm-up, stable, decay."
+    )
+    min_lr_ratio: float = Field(default=0.1, ge=0, le=1, description="Final learning rate as a share of the peak.")
+    warmup_ratio: float = Field(default=0.01, ge=0, lt=1, description="Share of the schedule with linear warm-up.")
+    start_lr: float | None = Field(
+        default=None, ge=0, description="Rate of the first step, from which the warm-up leads to the peak; None starts near zero."
+    )
+    decay_ratio: float = Field(default=0.1, gt=0, le=1, description="Share of the schedule in which wsd decays.")
+    decay_shape: Literal["linear", "sqrt", "cosine"] = Field(default="sqrt", description="Course of wsd's decay; sqrt is 1 - sqrt.")
+    schedule_steps: int | None = Field(
+        default=None, ge=1, description="Length of the schedule in steps, whatever the run's; None means the run's steps."
+    )
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW decay of matrices; norms, biases and embeddings have none.")
     betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW moment decays.")
     eps: float = Field(default=1e-8, gt=0, description="AdamW epsilon.")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from store.errors import ArtifactError, StepError
 from training.job import TrainJob, run_job
 from training.log import read_lines
 from training.loop import train
-from training.optimizer import build_optimizer, learning_rate
+from training.optimizer import build_optimizer
 from training.params import ModelInit, TrainParams
 
 INIT = ModelInit(hidden_size=32, n_layers=2, n_heads=2, intermediate_size=64)
@@ -149,15 +148,6 @@ def test_a_diverging_run_fails_loudly(world, tmp_path) -> None:
     wild = PARAMS.model_copy(update={"learning_rate": 1e30, "clip_norm": None, "max_steps": 6, "warmup_ratio": 0.0})
     with pytest.raises(StepError, match="the loss of step"):
         run(world, tmp_path, wild)
-
-
-def test_schedule() -> None:
-    params = TrainParams(learning_rate=1.0, warmup_ratio=0.1, min_lr_ratio=0.1)
-    rates = [learning_rate(params, s, 100) for s in range(100)]
-    assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
-    assert rates[10] == 1.0 and rates[-1] == pytest.approx(0.1)
-    assert all(a > b for a, b in pairwise(rates[10:]))
-    assert learning_rate(params, 0, 1) == 1.0
 
 
 def test_decay_is_for_matrices_only() -> None:
