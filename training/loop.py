@@ -29,6 +29,7 @@ from training.export import export
 from training.heldout import HeldOut, Score
 from training.interrupt import Interruptions
 from training.log import HELDOUT, METRICS, TIMING, RunLog, StepLog
+from training.lora import add_adapters
 from training.model import PackedLM, build_model, find_model
 from training.optimizer import build_optimizer
 from training.order import RowOrder
@@ -113,8 +114,13 @@ class _Run:
         model = build_model(init, folder=folder, seq_len=plan.seq_len, vocab_size=vocab, eos_id=stores[0].summary("eos_id"),
                             attention=params.attn_implementation)  # fmt: skip
         n_parameters = sum(p.numel() for p in model.parameters())
+        if params.lora is not None:
+            add_adapters(model, params.lora, params.seed)
         if params.gradient_checkpointing:
             _recompute(model)
+        if params.compile:
+            for layer in model.get_decoder().layers:
+                layer.compile()
         model.train()
         rows = int(model.config.vocab_size)
         wrapped = gang.spread(PackedLM(model, torch.bfloat16 if params.precision == "bf16" else torch.float32))
@@ -145,7 +151,7 @@ class _Run:
             log.info("stopped after step %d of %d; the checkpoint is saved", done, self.order.n_steps)
             return self._summary("stopped", done)
         export(self.wrapped, self.gang, os.path.join(self.out_dir, MODEL), dtype=getattr(torch, self.params.save_dtype),
-               tokenizer=tokenizer or _own_tokenizer(self.folder), source=self.folder)  # fmt: skip
+               tokenizer=tokenizer or _own_tokenizer(self.folder), source=self.folder, lora=self.params.lora)  # fmt: skip
         return self._summary("finished", done)
 
     def _steps(self, report: Report, interruptions: Interruptions) -> int:

@@ -56,6 +56,19 @@ class ModelInit(Params):
         return self
 
 
+class LoraParams(Params):
+    """Low-rank adapters instead of all weights. The defaults adapt every linear layer of the decoder (QLoRA, arXiv 2305.14314)."""
+
+    rank: int = Field(default=16, ge=1, description="Rank of the adapters.")
+    alpha: float = Field(default=32.0, gt=0, description="The adapters' product is scaled by alpha / rank.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of an adapter's inputs set to zero in training.")
+    target_modules: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        min_length=1,
+        description="Names of the linear layers that get adapters.",
+    )
+
+
 class TrainParams(Params):
     """How a model is trained on a pack plan. Defaults suit continual pre-training of an instruct model (Llama3-German-8B, Meditron)."""
 
@@ -91,7 +104,9 @@ class TrainParams(Params):
         default="sdpa", description="sdpa builds a block mask (any device); flash_attention_2 needs CUDA and the flash-attn package."
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations in the backward pass to save memory.")
-    seed: int = Field(default=0, ge=0, description="Seed of the row order and of dropout, if the model has any.")
+    compile: bool = Field(default=False, description="torch.compile of every decoder layer; rounds differently, so it is identity.")
+    lora: LoraParams | None = Field(default=None, description="Train low-rank adapters only; None trains all weights.")
+    seed: int = Field(default=0, ge=0, description="Seed of the row order, of dropout and of adapters.")
     eval_every_steps: int | None = Field(
         default=None, ge=1, description="Held-out evaluation interval; None means at start and end only."
     )

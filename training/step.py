@@ -74,7 +74,7 @@ class StepHook(Protocol):
 
 @dataclass
 class Stepper:
-    """Runs steps of a wrapped model; ``compute`` is the wrapped model or a compiled form of it."""
+    """Runs steps of a wrapped model."""
 
     params: TrainParams
     gang: Gang
@@ -119,7 +119,8 @@ class Stepper:
             first = (i * gang.size + gang.rank) * size
             mine = rows[first : first + size]
             # With several processes all must run equally often and alike: a process without rows takes empty ones, of loss zero.
-            micro = self.reader.read(mine, pad_to=size if gang.size > 1 else None)
+            # A compiled layer would be compiled again for another number of rows.
+            micro = self.reader.read(mine, pad_to=size if gang.size > 1 or self.params.compile else None)
             wait_s += time.perf_counter() - began
             with gang.last_backward(self.wrapped, last=i == n_rounds - 1):
                 loss = self.wrapped(*tensors(micro, gang.device))

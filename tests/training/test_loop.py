@@ -123,6 +123,19 @@ def test_gradient_checkpointing_changes_nothing(world, straight, tmp_path) -> No
     assert run(world, tmp_path, params)["final_loss"] == pytest.approx(straight[1]["final_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
+def test_compiled_layers_agree_up_to_rounding(world, straight, tmp_path) -> None:
+    """And with themselves: a compiled run that stopped goes on to the same bytes."""
+    params = PARAMS.model_copy(update={"compile": True})
+    whole = run(world, tmp_path / "whole", params)
+    losses = [[line["loss"] for line in read_lines(str(f / "out/metrics.jsonl"))] for f in (tmp_path / "whole", straight[0])]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    asked = iter(range(100))
+    run(world, tmp_path / "cut", params, should_stop=lambda: next(asked) >= 7)
+    assert run(world, tmp_path / "cut", params) == whole
+    assert digests(tmp_path / "cut/out") == digests(tmp_path / "whole/out")
+
+
 def test_heldout_equals_transformers_document_by_document(world, straight) -> None:
     """The oracle: transformers' loss on each window alone, over the same documents."""
     from transformers import AutoModelForCausalLM
