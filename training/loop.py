@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,14 +30,15 @@ from training.export import export
 from training.heldout import HeldOut, Score
 from training.interrupt import Interruptions
 from training.log import HELDOUT, METRICS, TIMING, RunLog, StepLog
-from training.lora import add_adapters
+from training.lora import add_adapters, first_values
 from training.model import PackedLM, build_model, find_model
 from training.optimizer import build_optimizer
 from training.order import RowOrder
-from training.parallel import Gang, reproducible
+from training.parallel import Gang, reproducible, unwrap
 from training.params import ModelInit, TrainParams
 from training.rows import RowReader
 from training.schedule import learning_rate
+from training.shards import empty_model, materialise
 from training.state import Checkpoints, run_fingerprint
 from training.step import StepHook, Stepper
 
@@ -110,20 +112,8 @@ class _Run:
         if params.verify_tokens and gang.leads:
             verify([s.artifact for s in stores])
         folder = find_model(init)
-        vocab = max(s.summary("vocab_size") for s in stores)
-        model = build_model(init, folder=folder, seq_len=plan.seq_len, vocab_size=vocab, eos_id=stores[0].summary("eos_id"),
-                            attention=params.attn_implementation)  # fmt: skip
-        n_parameters = sum(p.numel() for p in model.parameters())
-        if params.lora is not None:
-            add_adapters(model, params.lora, params.seed)
-        if params.gradient_checkpointing:
-            _recompute(model)
-        if params.compile:
-            for layer in model.get_decoder().layers:
-                layer.compile()
-        model.train()
-        rows = int(model.config.vocab_size)
-        wrapped = gang.spread(PackedLM(model, torch.bfloat16 if params.precision == "bf16" else torch.float32))
+        wrapped, n_parameters = _load(params, init, folder, plan, stores, gang)
+        rows = int(unwrap(wrapped).model.config.vocab_size)
         for path in (out_dir, state_dir):
             os.makedirs(path, exist_ok=True)
         places = {METRICS: out_dir, HELDOUT: out_dir, TIMING: state_dir}
@@ -221,6 +211,32 @@ def verify(artifacts: Sequence[Artifact]) -> None:
     """Compare every file with its manifest; ArtifactError names the first that differs."""
     for artifact in artifacts:
         artifact.verify()
+
+
+def _load(
+    params: TrainParams, init: ModelInit, folder: str | None, plan: PackPlan, stores: Sequence[TokenStore], gang: Gang
+) -> tuple[nn.Module, int]:
+    """(the model spread over the gang, its number of parameters without adapters)."""
+    how: dict[str, Any] = {
+        "folder": folder, "seq_len": plan.seq_len, "vocab_size": max(s.summary("vocab_size") for s in stores),
+        "eos_id": stores[0].summary("eos_id"), "attention": params.attn_implementation,
+    }  # fmt: skip
+    model = empty_model(init, **how) if gang.shards else build_model(init, **how)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    adapters: dict[str, torch.Tensor] = {}
+    if params.lora is not None:
+        add_adapters(model, params.lora, params.seed)
+        adapters = first_values(model, params.seed)
+    if params.gradient_checkpointing:
+        _recompute(model)
+    if params.compile:
+        for layer in model.get_decoder().layers:
+            layer.compile()
+    model.train()
+    wrapped = gang.spread(PackedLM(model, torch.bfloat16 if params.precision == "bf16" else torch.float32))
+    if gang.shards:
+        materialise(wrapped, gang, folder, adapters, lambda: build_model(init, **how))
+    return wrapped, n_parameters
 
 
 def _recompute(model: PreTrainedModel) -> None:

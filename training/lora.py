@@ -7,6 +7,7 @@ gathered state dict, not on modules, so that it is the same for sharded models.
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from store.errors import InputError, ResourceError
+from store.fingerprint import canonical_json, sha256_hex
 from training.params import LoraParams
 
 BASE, A, B = ".base_layer.", ".lora_A.default.", ".lora_B.default."
@@ -24,6 +26,8 @@ ADAPTER = "adapter"
 def add_adapters(model: PreTrainedModel, lora: LoraParams, seed: int) -> None:
     """Freeze ``model`` and put adapters beside its target modules, in place. B is zero: the model's outputs do not change yet.
 
+    On the device ``meta`` they get no values; ``first_values`` has them.
+
     ResourceError if peft is not installed, InputError if the model has no such modules.
     """
     try:
@@ -31,8 +35,7 @@ def add_adapters(model: PreTrainedModel, lora: LoraParams, seed: int) -> None:
     except ImportError as error:
         raise ResourceError("LoRA needs the package peft", where="train.lora", remedy="pip install 'definemed[lora]'") from error
 
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng():  # peft draws values that are not used
         try:
             inject_adapter_in_model(_config(lora), model)
         except ValueError as error:
@@ -41,6 +44,31 @@ def add_adapters(model: PreTrainedModel, lora: LoraParams, seed: int) -> None:
                 where="train.lora.target_modules",
                 remedy="name linear layers of the model, such as q_proj",
             ) from error
+    with torch.no_grad():
+        for name, value in first_values(model, seed).items():
+            parameter = model.get_parameter(name)
+            if not parameter.is_meta:
+                parameter.copy_(value)
+
+
+def first_values(model: PreTrainedModel, seed: int) -> dict[str, Tensor]:
+    """Name to value of every adapter: A uniform as a linear layer's weight is (Kaiming with a = sqrt 5), B zero.
+
+    Each is drawn from a stream of its own, so that the order of modules, their device and sharding do not matter.
+    """
+    out = {}
+    for name, parameter in model.named_parameters():
+        if A in name:
+            stream = torch.Generator().manual_seed(int(sha256_hex(canonical_json([seed, name]))[:15], 16))
+            out[name] = (torch.rand(parameter.shape, generator=stream) * 2 - 1) / math.sqrt(parameter.shape[1])
+        elif B in name:
+            out[name] = torch.zeros(parameter.shape)
+    return out
+
+
+def is_adapter(name: str) -> bool:
+    """Whether this is the name of an adapter's parameter in the model."""
+    return A in name or B in name
 
 
 def split(state: dict[str, Tensor], lora: LoraParams) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -48,7 +76,7 @@ def split(state: dict[str, Tensor], lora: LoraParams) -> tuple[dict[str, Tensor]
 
     Empties ``state`` as it goes, so that the two never exist in full beside each other.
     """
-    adapter = {n: state.pop(n) for n in list(state) if A in n or B in n}
+    adapter = {n: state.pop(n) for n in list(state) if is_adapter(n)}
     merged: dict[str, Tensor] = {}
     for name in list(state):
         weight = state.pop(name)
