@@ -31,7 +31,9 @@ def empty_model(init: ModelInit, *, folder: str | None, seq_len: int, vocab_size
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     check_fits(config, seq_len=seq_len, attention=attention, where=folder or "model from random weights")
     with init_empty_weights(include_buffers=False):
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    model.tie_weights()  # each parameter was replaced as it was registered: a tied head must be one again before it is cut up
+    return model
 
 
 def materialise(
