@@ -17,11 +17,12 @@ PARAMS = TrainParams(
     save_every_steps=3, save_dtype="float32",
 )  # fmt: skip
 STOP_AFTER = """
-import sys
+import os, sys
 from training.job import read_job, run_job
 asked, last = iter(range(1000)), int(sys.argv[2])
 summary = run_job(read_job(sys.argv[1]), should_stop=lambda: next(asked) >= last)
-print(summary["status"], summary["n_steps"], summary["n_processes"], flush=True)
+if os.environ["RANK"] == "0":
+    print(summary["status"], summary["n_steps"], summary["n_processes"])
 """
 
 
