@@ -5,6 +5,9 @@ Everything else stays the room's: checkpoints lie in the job's state_dir, which 
 by torchrun or in-process) goes on from there. Ray's own resume, by a repeated ``name``, is not used: it would silently hand back an old
 run's result.
 
+SIGTERM, to the driver or to a worker, saves and ends with status "stopped". When Ray says that a machine of the gang will be taken, the
+gang saves and goes on; Ray Train starts it again when the machine is gone, which does not count as a failure.
+
 A single worker returns an error of the user as a value: raised, it would make Ray Train restart the worker max_failures times to meet
 the same error again. A worker of several has to raise, because the others wait for it in a collective; the error arrives the same.
 """
@@ -21,6 +24,7 @@ from typing import Any
 import ray.exceptions
 import ray.train
 
+from cluster.interruption import CatchSigterm, Signals, owned
 from store.errors import DefinemedError, StepError
 from store.params import Json
 from training.job import TrainJob, run_job
@@ -60,23 +64,25 @@ def run_training(
     from ray.train.torch import TorchTrainer  # loads torch: 1.3 s that the command line need not wait for
 
     os.environ.setdefault(*HEALTH_CHECK)
+    owner = uuid.uuid4().hex
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"job": job.model_dump_json(by_alias=True)},
+        train_loop_config={"job": job.model_dump_json(by_alias=True), "owner": owner},
         scaling_config=ray.train.ScalingConfig(
             num_workers=n_workers,
             use_gpu=use_gpu,
             resources_per_worker={"CPU": job.params.cpu_threads, **({"GPU": 1} if use_gpu else {})},
         ),
         run_config=ray.train.RunConfig(
-            name=f"{name}-{uuid.uuid4().hex[:8]}",
+            name=f"{name}-{owner[:8]}",
             storage_path=storage or job.state_dir,
             worker_runtime_env={"env_vars": WAITING},
+            callbacks=[CatchSigterm()],  # type: ignore[list-item]  # developer interface, see there
             failure_config=ray.train.FailureConfig(max_failures=job.params.max_failures),
         ),
     )
     try:
-        with _watching(job, watch):
+        with owned(job.state_dir, owner), _watching(job, watch):
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         cause = _cause(error)
@@ -100,8 +106,9 @@ def run_training(
 def _work(config: dict[str, str]) -> tuple[str, Any]:
     """A worker's whole life: ("summary", dict) or ("error", DefinemedError)."""
     job = TrainJob.model_validate_json(config["job"])
+    signals = Signals(job.state_dir, config["owner"])
     try:
-        return "summary", run_job(job, report=_report)
+        return "summary", run_job(job, report=_report, should_stop=signals.stop, preempted=signals.preempted)
     except DefinemedError as error:
         if ray.train.get_context().get_world_size() > 1:
             raise  # the other workers wait in a collective: the whole gang has to come down

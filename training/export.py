@@ -18,8 +18,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from store.errors import InputError
+from training.lora import ADAPTER, split, write_adapter
 from training.model import without_bars
 from training.parallel import Gang, unwrap
+from training.params import LoraParams
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
@@ -30,19 +32,29 @@ PROBE = "Patientin, 63 J., klagt über Dyspnoe – SpO₂ 91 %.\n\n  def f(x):\t
 SHARD = "5GB"
 
 
-def export(wrapped: nn.Module, gang: Gang, folder: str, *, dtype: torch.dtype, tokenizer: str | None, source: str | None) -> None:
+def export(
+    wrapped: nn.Module, gang: Gang, folder: str, *, dtype: torch.dtype, tokenizer: str | None, source: str | None,
+    lora: LoraParams | None = None,
+) -> None:  # fmt: skip
     """Write the model to ``folder`` (replaced if there). All processes call it; the first one writes.
 
     Args:
+        lora: given, the adapters are merged into the weights, and written by themselves to ``adapter`` beside ``folder`` in float32.
         tokenizer: folder whose tokenizer files are copied; None exports no tokenizer.
         source: folder of the model the run started from, for its generation settings.
     """
     packed = unwrap(wrapped)
-    state = full_state(packed.model, gang, dtype)
+    state = full_state(packed.model, gang)
     if not gang.leads:
         gang.wait()
         return
     shutil.rmtree(folder, ignore_errors=True)
+    if lora is not None:
+        beside = os.path.join(os.path.dirname(folder), ADAPTER)
+        shutil.rmtree(beside, ignore_errors=True)
+        state, adapter = split(state, lora)
+        write_adapter(beside, adapter, lora)
+    state = {n: _cast(state.pop(n), dtype) for n in list(state)}  # one by one: the two are never there in full together
     with without_bars():
         packed.model.save_pretrained(folder, state_dict=state, max_shard_size=SHARD)
     _clean_config(folder, dtype)
@@ -54,8 +66,8 @@ def export(wrapped: nn.Module, gang: Gang, folder: str, *, dtype: torch.dtype, t
     gang.wait()
 
 
-def full_state(model: nn.Module, gang: Gang, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The whole state dict on the CPU in ``dtype``, in the model's order; empty on other processes when sharded."""
+def full_state(model: nn.Module, gang: Gang) -> dict[str, Tensor]:
+    """The whole state dict, on the CPU when sharded, in the model's order; empty on other processes when sharded."""
     if gang.sharded and dist.is_initialized():
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -64,8 +76,11 @@ def full_state(model: nn.Module, gang: Gang, dtype: torch.dtype) -> dict[str, Te
         state = model.state_dict()
     # A tied head is the embedding under a second name; copies would no longer share memory and be written twice.
     aliases = {n for n, _ in model.named_parameters(remove_duplicate=False)} - {n for n, _ in model.named_parameters()}
-    state = {n: t for n, t in state.items() if n not in aliases}
-    return {n: t.detach().to("cpu", dtype if t.is_floating_point() else t.dtype).contiguous() for n, t in state.items()}
+    return {n: t.detach() for n, t in state.items() if n not in aliases}
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
 
 
 def copy_tokenizer(source: str, target: str) -> None:

@@ -46,7 +46,10 @@ def read_job(path: str) -> TrainJob:
         raise RecipeError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", where=path) from error
 
 
-def run_job(job: TrainJob, report: Report | None = None, should_stop: Callable[[], bool] | None = None) -> dict[str, Json]:
+def run_job(
+    job: TrainJob, report: Report | None = None, should_stop: Callable[[], bool] | None = None,
+    preempted: Callable[[], bool] | None = None,
+) -> dict[str, Json]:  # fmt: skip
     """Open the artifacts and train; see training.loop.train."""
     from training.loop import train
 
@@ -57,5 +60,5 @@ def run_job(job: TrainJob, report: Report | None = None, should_stop: Callable[[
     heldout = {name: tokens(url) for name, url in job.heldout.items()}
     return train(
         job.params, job.init, plan, [tokens(url) for url in job.tokens], job.out_dir, job.state_dir, heldout,
-        tokenizer=job.tokenizer, report=report, should_stop=should_stop,
+        tokenizer=job.tokenizer, report=report, should_stop=should_stop, preempted=preempted,
     )  # fmt: skip

@@ -11,8 +11,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from store.fs import Folder
+
+if TYPE_CHECKING:
+    from training.step import StepRecord
 
 METRICS, HELDOUT, TIMING = "metrics.jsonl", "heldout.jsonl", "timing.jsonl"
 
@@ -38,6 +42,24 @@ class RunLog:
     def lines(self) -> list[dict[str, object]]:
         """The complete lines."""
         return read_lines(self.path)
+
+
+@dataclass(frozen=True)
+class StepLog:
+    """The step hook that writes metrics.jsonl (deterministic) and timing.jsonl (not)."""
+
+    metrics: RunLog
+    timing: RunLog
+
+    def accepts(self, step: int, loss: float, grad_norm: float, rows: object) -> bool:  # noqa: ARG002
+        return True
+
+    def after(self, record: StepRecord) -> None:
+        self.metrics.write(record.figures())
+        took = record.seconds
+        self.timing.write({
+            "step": record.step, "elapsed_s": took, "tokens_per_s": record.n_positions / took, "read_s": record.data_wait_s,
+        })  # fmt: skip
 
 
 def read_lines(path: str) -> list[dict[str, object]]:

@@ -12,39 +12,39 @@ over the batch divided by the number of its targets (not a mean of means), which
 from __future__ import annotations
 
 import logging
-import math
 import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from store.artifact import Artifact
-from store.errors import StepError
-from store.fingerprint import canonical_json, sha256_hex
 from store.models import MODEL
 from store.params import Json
 from store.plan import PackPlan
 from store.tokens import TokenStore
 from training.export import export
-from training.heldout import HeldOut, Score, tensors
-from training.log import HELDOUT, METRICS, TIMING, RunLog
+from training.heldout import HeldOut, Score
+from training.interrupt import Interruptions
+from training.log import HELDOUT, METRICS, TIMING, RunLog, StepLog
+from training.lora import add_adapters, first_values
 from training.model import PackedLM, build_model, find_model
-from training.optimizer import build_optimizer, learning_rate
+from training.optimizer import build_optimizer
 from training.order import RowOrder
-from training.parallel import Gang, reproducible, total_norm
+from training.parallel import Gang, reproducible, unwrap
 from training.params import ModelInit, TrainParams
 from training.rows import RowReader
+from training.schedule import learning_rate
+from training.shards import empty_model, materialise
 from training.state import Checkpoints, run_fingerprint
+from training.step import StepHook, Stepper
 
 log = logging.getLogger(__name__)
 
+LAST_WRITE_S = 60.0  # a write in flight when the run fails gets this long to become a checkpoint
 Report = Callable[[dict[str, Json]], None]
 
 
@@ -60,6 +60,7 @@ def train(
     tokenizer: str | None = None,
     report: Report | None = None,
     should_stop: Callable[[], bool] | None = None,
+    preempted: Callable[[], bool] | None = None,
 ) -> dict[str, Json]:
     """Train, or go on where ``state_dir`` says an earlier call stopped. Every process of the gang calls it with the same arguments.
 
@@ -71,6 +72,7 @@ def train(
         tokenizer: folder whose tokenizer is exported with the model; None takes that of the model the run starts from.
         report: called on every process at the same steps (evaluations, checkpoints, the end) with the latest figures.
         should_stop: asked before every step, beside SIGTERM; True saves a checkpoint and returns.
+        preempted: asked by all processes at the same step every few seconds; True saves a checkpoint and goes on.
 
     Returns:
         status ("finished" or "stopped"), n_steps, n_rows, n_tokens, n_targets, final_loss, n_parameters, n_processes, and ``heldout``:
@@ -81,29 +83,9 @@ def train(
         StepError: the loss is not a number.
     """
     gang = Gang.join(params)
-    with reproducible(gang.device, params.cpu_threads), StopSignal(should_stop) as stop:
+    with reproducible(gang.device, params.cpu_threads), Interruptions(should_stop, preempted) as interruptions:
         run = _Run.prepare(params, init, plan, stores, dict(heldout or {}), out_dir, state_dir, gang)
-        return run.go(report or (lambda _: None), stop, tokenizer)
-
-
-class StopSignal:
-    """SIGTERM, and whatever else the caller watches. Only a process's main thread may catch signals; elsewhere the caller's is all."""
-
-    def __init__(self, also: Callable[[], bool] | None) -> None:
-        self._also, self._asked = also, threading.Event()
-        self._before: object = None
-
-    def __enter__(self) -> StopSignal:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type]
-
-    def __call__(self) -> bool:
-        return self._asked.is_set() or (self._also is not None and self._also())
+        return run.go(report or (lambda _: None), interruptions, tokenizer)
 
 
 @dataclass
@@ -113,15 +95,13 @@ class _Run:
     folder: str | None
     wrapped: nn.Module
     optimizer: torch.optim.Optimizer
-    reader: RowReader
     order: RowOrder
     heldout: list[HeldOut]
     checkpoints: Checkpoints
     out_dir: str
     logs: dict[str, RunLog]
     n_parameters: int
-    vocab_size: int
-    read_s: float = 0.0
+    stepper: Stepper
     last: dict[str, Json] = field(default_factory=dict)
 
     @classmethod
@@ -132,29 +112,41 @@ class _Run:
         if params.verify_tokens and gang.leads:
             verify([s.artifact for s in stores])
         folder = find_model(init)
-        vocab = max(s.summary("vocab_size") for s in stores)
-        model = build_model(init, folder=folder, seq_len=plan.seq_len, vocab_size=vocab, eos_id=stores[0].summary("eos_id"),
-                            attention=params.attn_implementation)  # fmt: skip
-        n_parameters = sum(p.numel() for p in model.parameters())
-        if params.gradient_checkpointing:
-            _recompute(model)
-        model.train()
-        rows = int(model.config.vocab_size)
-        wrapped = gang.spread(PackedLM(model, torch.bfloat16 if params.precision == "bf16" else torch.float32))
+        wrapped, n_parameters = _load(params, init, folder, plan, stores, gang)
+        rows = int(unwrap(wrapped).model.config.vocab_size)
         for path in (out_dir, state_dir):
             os.makedirs(path, exist_ok=True)
         places = {METRICS: out_dir, HELDOUT: out_dir, TIMING: state_dir}
+        logs = {n: RunLog(os.path.join(d, n), gang.leads) for n, d in places.items()}
+        optimizer = build_optimizer(params, wrapped)
+        # What looks at every step. Hooks see the same deterministic values on every process; the log comes last.
+        hooks: list[StepHook] = [StepLog(logs[METRICS], logs[TIMING])]
         return cls(
-            params, gang, folder, wrapped, build_optimizer(params, wrapped, sharded=gang.sharded and gang.size > 1),
-            RowReader(plan, stores, rows),
+            params, gang, folder, wrapped, optimizer,
             RowOrder.plan(plan.n_rows, params.rows_per_step, epochs=params.epochs, max_steps=params.max_steps, seed=params.seed),
             [HeldOut(n, s, seq_len=plan.seq_len, max_rows=params.eval_rows, vocab_size=rows) for n, s in sorted(heldout.items())],
-            Checkpoints(state_dir, run_fingerprint(params, init, folder, plan, stores, heldout), params.keep_checkpoints),
-            out_dir, {n: RunLog(os.path.join(d, n), gang.leads) for n, d in places.items()}, n_parameters, rows,
+            Checkpoints(state_dir, run_fingerprint(params, init, folder, plan, stores, heldout), params.keep_checkpoints, gang,
+                        background=params.save_in_background),
+            out_dir, logs, n_parameters, Stepper(params, gang, wrapped, optimizer, RowReader(plan, stores, rows), hooks),
         )  # fmt: skip
 
-    def go(self, report: Report, stop: Callable[[], bool], tokenizer: str | None) -> dict[str, Json]:
-        first = self.checkpoints.load_latest(self.wrapped, self.optimizer, self.gang)
+    def go(self, report: Report, interruptions: Interruptions, tokenizer: str | None) -> dict[str, Json]:
+        try:
+            done = self._steps(report, interruptions)
+            self.checkpoints.wait()
+        except BaseException:
+            self.checkpoints.saver.join(LAST_WRITE_S)
+            raise
+        if done < self.order.n_steps:
+            log.info("stopped after step %d of %d; the checkpoint is saved", done, self.order.n_steps)
+            return self._summary("stopped", done)
+        export(self.wrapped, self.gang, os.path.join(self.out_dir, MODEL), dtype=getattr(torch, self.params.save_dtype),
+               tokenizer=tokenizer or _own_tokenizer(self.folder), source=self.folder, lora=self.params.lora)  # fmt: skip
+        return self._summary("finished", done)
+
+    def _steps(self, report: Report, interruptions: Interruptions) -> int:
+        """Steps until the end or a stop; returns how many are done in all."""
+        first = self.checkpoints.load_latest(self.wrapped, self.optimizer)
         if first:
             log.info("resuming after step %d of %d", first, self.order.n_steps)
         for name, file in self.logs.items():
@@ -164,63 +156,21 @@ class _Run:
         if first == 0:
             self._evaluate(0, report)
         for step in range(first, self.order.n_steps):
-            if self.gang.any(stop()):
-                self.checkpoints.save(step, self.wrapped, self.optimizer, self.gang)
-                log.info("stopped after step %d of %d; the checkpoint is saved", step, self.order.n_steps)
-                return self._summary("stopped", step)
+            stop, save, failed = interruptions.look(self.gang, failed=self.checkpoints.failed)
+            if failed:
+                self.checkpoints.wait()
+            if stop or save:
+                self.checkpoints.save(step, self.wrapped, self.optimizer)
+                self.checkpoints.wait()
+            if stop:
+                return step
             self._step(step)
             self._pause(step + 1, report)
-        export(self.wrapped, self.gang, os.path.join(self.out_dir, MODEL), dtype=getattr(torch, self.params.save_dtype),
-               tokenizer=tokenizer or _own_tokenizer(self.folder), source=self.folder)  # fmt: skip
-        return self._summary("finished", self.order.n_steps)
+        return self.order.n_steps
 
     def _step(self, step: int) -> None:
-        began, params = time.perf_counter(), self.params
-        torch.manual_seed(_mix(params.seed, step, self.gang.rank))  # dropout, if the model has any, must not depend on history
-        rows = self.order.rows(step)
-        n_targets = self.reader.n_targets(rows)
-        nats, read_s = self._backward(rows, n_targets)
-        rate = learning_rate(params, step, self.order.n_steps)
-        norm = self._update(rate)
-        loss = float(self.gang.sum(np.array([float(nats)]))[0]) / max(1, n_targets)
-        if not math.isfinite(loss):
-            raise StepError(f"the loss of step {step + 1} is {loss}", where="training", remedy="lower learning_rate, or train in fp32")
-        n_tokens = int(len(rows) * self.reader.plan.seq_len)
-        self.last = {"step": step + 1, "loss": loss, "lr": rate, "grad_norm": norm, "n_rows": len(rows), "n_targets": n_targets}
-        self.logs[METRICS].write(self.last)
-        took = time.perf_counter() - began
-        self.logs[TIMING].write({"step": step + 1, "elapsed_s": took, "tokens_per_s": n_tokens / took, "read_s": read_s})
-
-    def _backward(self, rows: np.ndarray, n_targets: int) -> tuple[torch.Tensor, float]:
-        """Gradients of the whole global batch; returns this process's sum of nats and the seconds spent reading rows."""
-        size, gang = self.params.micro_batch_rows, self.gang
-        n_rounds = -(-len(rows) // (size * gang.size))
-        nats, read_s = torch.zeros((), dtype=torch.float64, device=gang.device), 0.0
-        for i in range(n_rounds):
-            began = time.perf_counter()
-            first = (i * gang.size + gang.rank) * size
-            mine = rows[first : first + size]
-            # With several processes all must run equally often and alike: a process without rows takes empty ones, of loss zero.
-            micro = self.reader.read(mine, pad_to=size if gang.size > 1 else None)
-            read_s += time.perf_counter() - began
-            with gang.last_backward(self.wrapped, last=i == n_rounds - 1):
-                loss = self.wrapped(*tensors(micro, gang.device))
-                # Processes' gradients are averaged, hence the factor.
-                (loss * (gang.size / max(1, n_targets))).backward()
-            nats += loss.detach().double()
-        return nats, read_s
-
-    def _update(self, rate: float) -> float:
-        """Clip and step; returns the gradient norm before clipping."""
-        parameters = [p for p in self.wrapped.parameters() if p.requires_grad]
-        norm = total_norm(parameters)
-        if self.params.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.params.clip_norm, norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        record = self.stepper.run(step, self.order.rows(step), learning_rate(self.params, step, self.order.n_steps))
+        self.last = record.figures()
 
     def _pause(self, done: int, report: Report) -> None:
         """What falls due after ``done`` steps: evaluation, checkpoint. Evaluated first, so that a checkpoint's log is complete."""
@@ -229,7 +179,7 @@ class _Run:
         if evaluated:
             self._evaluate(done, report)
         if not final and _due(done, self.params.save_every_steps):
-            self.checkpoints.save(done, self.wrapped, self.optimizer, self.gang)
+            self.checkpoints.save(done, self.wrapped, self.optimizer)
             if not evaluated:
                 report({**self.last, "n_steps": self.order.n_steps})
 
@@ -251,8 +201,8 @@ class _Run:
         places = [self.order.rows(s) for s in range(done)]
         n_rows = sum(len(p) for p in places)
         return {
-            "status": status, "n_steps": done, "n_rows": n_rows, "n_tokens": n_rows * self.reader.plan.seq_len,
-            "n_targets": sum(self.reader.n_targets(p) for p in places), "final_loss": metrics[-1]["loss"] if metrics else None,
+            "status": status, "n_steps": done, "n_rows": n_rows, "n_tokens": n_rows * self.stepper.reader.plan.seq_len,
+            "n_targets": sum(self.stepper.reader.n_targets(p) for p in places), "final_loss": metrics[-1]["loss"] if metrics else None,
             "n_parameters": self.n_parameters, "n_processes": self.gang.size, "heldout": held,
         }  # type: ignore[dict-item]  # fmt: skip
 
@@ -261,6 +211,32 @@ def verify(artifacts: Sequence[Artifact]) -> None:
     """Compare every file with its manifest; ArtifactError names the first that differs."""
     for artifact in artifacts:
         artifact.verify()
+
+
+def _load(
+    params: TrainParams, init: ModelInit, folder: str | None, plan: PackPlan, stores: Sequence[TokenStore], gang: Gang
+) -> tuple[nn.Module, int]:
+    """(the model spread over the gang, its number of parameters without adapters)."""
+    how: dict[str, Any] = {
+        "folder": folder, "seq_len": plan.seq_len, "vocab_size": max(s.summary("vocab_size") for s in stores),
+        "eos_id": stores[0].summary("eos_id"), "attention": params.attn_implementation,
+    }  # fmt: skip
+    model = empty_model(init, **how) if gang.shards else build_model(init, **how)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    adapters: dict[str, torch.Tensor] = {}
+    if params.lora is not None:
+        add_adapters(model, params.lora, params.seed)
+        adapters = first_values(model, params.seed)
+    if params.gradient_checkpointing:
+        _recompute(model)
+    if params.compile:
+        for layer in model.get_decoder().layers:
+            layer.compile()
+    model.train()
+    wrapped = gang.spread(PackedLM(model, torch.bfloat16 if params.precision == "bf16" else torch.float32))
+    if gang.shards:
+        materialise(wrapped, gang, folder, adapters, lambda: build_model(init, **how))
+    return wrapped, n_parameters
 
 
 def _recompute(model: PreTrainedModel) -> None:
@@ -275,8 +251,3 @@ def _own_tokenizer(folder: str | None) -> str | None:
 
 def _due(done: int, every: int | None) -> bool:
     return every is not None and done % every == 0
-
-
-def _mix(seed: int, step: int, rank: int) -> int:
-    """A seed for torch from three numbers."""
-    return int(sha256_hex(canonical_json([seed, step, rank]))[:15], 16)

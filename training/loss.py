@@ -22,38 +22,42 @@ CHUNK_LOGITS = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, dtype: torch.dtype, cap: float | None) -> Tensor:
         with torch.autocast(hidden_ND.device.type, enabled=False):
             h_ND, w_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
-            grad_h_ND, grad_w_VD = torch.empty_like(h_ND), torch.zeros_like(weight_VD, dtype=torch.float32)
+            grad_h_ND = torch.empty_like(h_ND)
+            grad_w_VD = torch.zeros_like(weight_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None  # None: a frozen head
             loss = torch.zeros((), dtype=torch.float32, device=h_ND.device)
             for part in _chunks(h_ND, w_VD):
-                nats_N, p_NV = _softmax(h_ND[part] @ w_VD.t(), labels_N[part], keep=True)
+                nats_N, p_NV = _softmax(h_ND[part] @ w_VD.t(), labels_N[part], cap, keep=True)
                 loss += nats_N.sum()
                 p_NV = p_NV.to(dtype)
                 torch.mm(p_NV, w_VD, out=grad_h_ND[part])
-                grad_w_VD += p_NV.t() @ h_ND[part]
-        ctx.save_for_backward(grad_h_ND.to(hidden_ND.dtype), grad_w_VD.to(weight_VD.dtype))
+                if grad_w_VD is not None:
+                    grad_w_VD += p_NV.t() @ h_ND[part]
+        ctx.save_for_backward(grad_h_ND.to(hidden_ND.dtype), None if grad_w_VD is None else grad_w_VD.to(weight_VD.dtype))
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
         grad_h_ND, grad_w_VD = ctx.saved_tensors
-        return grad_h_ND * grads[0], grad_w_VD * grads[0], None, None
+        return grad_h_ND * grads[0], None if grad_w_VD is None else grad_w_VD * grads[0], None, None, None
 
 
-def linear_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum over positions with a label of -ln p(label), float32 scalar; matrix products in ``dtype``."""
-    loss: Tensor = _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, dtype)
+def linear_cross_entropy(
+    hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, dtype: torch.dtype, cap: float | None = None
+) -> Tensor:
+    """Sum over positions with a label of -ln p(label), float32 scalar; matrix products in ``dtype``; logits x as cap tanh(x / cap)."""
+    loss: Tensor = _LinearCrossEntropy.apply(hidden_ND, weight_VD, labels_N, dtype, cap)
     return loss
 
 
 @torch.no_grad()
-def linear_nats(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, dtype: torch.dtype) -> Tensor:
+def linear_nats(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, dtype: torch.dtype, cap: float | None = None) -> Tensor:
     """-ln p(label) of each position, 0 where there is no label, float32 [N]."""
     h_ND, w_VD = hidden_ND.to(dtype), weight_VD.to(dtype)
     with torch.autocast(hidden_ND.device.type, enabled=False):
-        return torch.cat([_softmax(h_ND[part] @ w_VD.t(), labels_N[part], keep=False)[0] for part in _chunks(h_ND, w_VD)])
+        return torch.cat([_softmax(h_ND[part] @ w_VD.t(), labels_N[part], cap, keep=False)[0] for part in _chunks(h_ND, w_VD)])
 
 
 def nats_of_logits(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
@@ -61,9 +65,16 @@ def nats_of_logits(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(logits_NV.float(), labels_N, ignore_index=IGNORE, reduction="none")
 
 
-def _softmax(logits_NV: Tensor, labels_N: Tensor, *, keep: bool) -> tuple[Tensor, Tensor]:
-    """(nats [N], p - onehot(label) [N, V], zero where there is no label); the second only if ``keep``."""
-    x_NV = logits_NV.float()
+def _softmax(logits_NV: Tensor, labels_N: Tensor, cap: float | None, *, keep: bool) -> tuple[Tensor, Tensor]:
+    """(nats [N], derivative by the logits [N, V]: p - onehot(label), zero where there is no label); the second only if ``keep``.
+
+    Soft-capped logits y = cap tanh(x / cap) give the derivative by x the further factor 1 - (y / cap)^2 (Gemma 2, arXiv 2408.00118).
+    """
+    x_NV, slope_NV = logits_NV.float(), None
+    if cap is not None:
+        x_NV = x_NV.div(cap).tanh_()
+        slope_NV = x_NV.square().neg_().add_(1) if keep else None
+        x_NV *= cap
     x_NV -= x_NV.amax(dim=1, keepdim=True)
     valid_N, at_N1 = labels_N != IGNORE, labels_N.clamp(min=0)[:, None]
     target_N = x_NV.gather(1, at_N1)[:, 0]
@@ -72,6 +83,8 @@ def _softmax(logits_NV: Tensor, labels_N: Tensor, *, keep: bool) -> tuple[Tensor
     if keep:
         x_NV *= (valid_N / total_N)[:, None]
         x_NV.scatter_add_(1, at_N1, -valid_N.float()[:, None])
+        if slope_NV is not None:
+            x_NV *= slope_NV
     return nats_N, x_NV
 
 

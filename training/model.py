@@ -21,16 +21,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as bars
 
 from store.errors import InputError
 from store.models import ModelFolder
+from training.families import LINEAR_HEAD, check_fits, masks, random_config, softcap_of
 from training.loss import linear_cross_entropy, linear_nats, nats_of_logits
 from training.params import ModelInit
 
-# Architectures whose logits are exactly lm_head(last hidden state), so that the head and the loss can be fused.
-LINEAR_HEAD = frozenset({"llama", "mistral", "olmo2", "qwen2", "qwen3", "smollm3"})
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
 
 
@@ -64,27 +63,12 @@ def build_model(init: ModelInit, *, folder: str | None, seq_len: int, vocab_size
         vocab_size, eos_id: of the token stores; used only for random weights.
     """
     model = _random(init, seq_len, vocab_size, eos_id, attention) if folder is None else _load(folder, attention)
-    _check_window(model.config, seq_len, folder or "model from random weights")
+    check_fits(model.config, seq_len=seq_len, attention=attention, where=folder or "model from random weights")
     return model
 
 
 def _random(init: ModelInit, seq_len: int, vocab_size: int, eos_id: int, attention: str) -> PreTrainedModel:
-    if init.vocab_size is not None and init.vocab_size < vocab_size:
-        raise InputError(f"vocab_size {init.vocab_size} is less than the tokenizer's {vocab_size}", where="train.init.vocab_size")
-    extra = {"use_sliding_window": False} if init.model_type == "qwen2" else {}
-    if init.model_type == "mistral":
-        extra = {"sliding_window": None}  # type: ignore[dict-item]
-    sizes: dict[str, Any] = {
-        "vocab_size": init.vocab_size or vocab_size, "hidden_size": init.hidden_size, "num_hidden_layers": init.n_layers,
-        "num_attention_heads": init.n_heads, "num_key_value_heads": init.n_kv_heads or init.n_heads,
-        "intermediate_size": init.intermediate_size, "tie_word_embeddings": init.tie_word_embeddings,
-        "max_position_embeddings": init.max_position_embeddings or seq_len, "initializer_range": init.initializer_range,
-        "rope_parameters": {"rope_type": "default", "rope_theta": init.rope_theta},
-        "bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": None,
-    }  # fmt: skip
-    if init.model_type != "qwen2":
-        sizes["head_dim"] = init.hidden_size // init.n_heads
-    config = AutoConfig.for_model(init.model_type, **{**sizes, **extra, **init.config})
+    config = random_config(init, seq_len=seq_len, vocab_size=vocab_size, eos_id=eos_id)
     with torch.random.fork_rng():
         torch.manual_seed(init.seed)
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
@@ -109,16 +93,6 @@ def _load(folder: str, attention: str) -> PreTrainedModel:
     return model
 
 
-def _check_window(config: Any, seq_len: int, where: str) -> None:
-    longest, window = getattr(config, "max_position_embeddings", None), getattr(config, "sliding_window", None)
-    if longest is not None and longest < seq_len:
-        raise InputError(f"the model's context is {longest} tokens, the plan's rows have {seq_len}", where=where,
-                         remedy="pack with a smaller seq_len")  # fmt: skip
-    if window is not None and window < seq_len and getattr(config, "use_sliding_window", True):
-        raise InputError(f"the model attends through a sliding window of {window}, less than the plan's rows of {seq_len}", where=where,
-                         expected="full attention within a row", remedy=f"pack with seq_len at most {window}")  # fmt: skip
-
-
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Silence transformers' progress bars, and restore what was set."""
@@ -131,14 +105,6 @@ def without_bars() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def block_mask(piece_BT: Tensor) -> Tensor:
-    """Boolean [B, 1, T, T]: True where a query may look, i.e. backwards within its own piece."""
-    T = piece_BT.shape[1]
-    causal_TT = torch.ones(T, T, dtype=torch.bool, device=piece_BT.device).tril_()
-    piece_BT = piece_BT.to(torch.int32)
-    return ((piece_BT[:, :, None] == piece_BT[:, None, :]) & causal_TT)[:, None]
-
-
 class PackedLM(nn.Module):
     """A causal language model on packed rows. ``forward`` gives the summed loss; ``nats`` (mode ``each``) the loss of each position.
 
@@ -149,6 +115,7 @@ class PackedLM(nn.Module):
         super().__init__()
         self.model, self.dtype = model, dtype
         head = model.get_output_embeddings()
+        self.softcap = softcap_of(model.config)
         self.fused = model.config.model_type in LINEAR_HEAD and isinstance(head, nn.Linear) and head.bias is None
         self.flash = model.config._attn_implementation != "sdpa"
 
@@ -163,8 +130,8 @@ class PackedLM(nn.Module):
             hidden_BTD = decoder(**self._inputs(input_ids_BT, position_ids_BT, piece_BT)).last_hidden_state
             hidden_ND = hidden_BTD.reshape(-1, hidden_BTD.shape[-1])
         if each:
-            return linear_nats(hidden_ND, weight_VD, labels_N, self.dtype).view_as(labels_BT)
-        return linear_cross_entropy(hidden_ND, weight_VD, labels_N, self.dtype)
+            return linear_nats(hidden_ND, weight_VD, labels_N, self.dtype, self.softcap).view_as(labels_BT)
+        return linear_cross_entropy(hidden_ND, weight_VD, labels_N, self.dtype, self.softcap)
 
     def logits(self, input_ids_BT: Tensor, position_ids_BT: Tensor, piece_BT: Tensor) -> Tensor:
         """[B, T, V] logits of packed rows."""
@@ -175,4 +142,5 @@ class PackedLM(nn.Module):
         if self.flash:  # boundaries are found in position ids for a batch of one only
             return {"input_ids": input_ids_BT.view(1, -1), "position_ids": position_ids_BT.view(1, -1), "attention_mask": None,
                     "use_cache": False}  # fmt: skip
-        return {"input_ids": input_ids_BT, "position_ids": position_ids_BT, "attention_mask": block_mask(piece_BT), "use_cache": False}
+        return {"input_ids": input_ids_BT, "position_ids": position_ids_BT, "use_cache": False,
+                "attention_mask": masks(self.model.config, piece_BT)}  # fmt: skip

@@ -65,13 +65,18 @@ class Gang:
         return self.rank == 0
 
     @property
+    def shards(self) -> bool:
+        """Whether the model is cut up over the processes."""
+        return self.sharded and self.size > 1
+
+    @property
     def device(self) -> torch.device:
         device: torch.device = self.accelerator.device
         return device
 
     def spread(self, packed: PackedLM) -> nn.Module:
         """Move the model to the device and wrap it for this gang; parameters stay reachable by the same names below the wrapper."""
-        if self.sharded and self.size > 1:
+        if self.shards:
             return _shard(packed, self.device)
         packed.to(self.device)
         return packed if self.size == 1 else self.accelerator.prepare_model(packed)
@@ -80,7 +85,7 @@ class Gang:
         """Gradients travel between processes only in the last backward pass of a step."""
         if self.size == 1:
             return nullcontext()
-        if self.sharded:
+        if self.shards:
             wrapped.set_requires_gradient_sync(last)  # type: ignore[operator]
             return nullcontext()
         return nullcontext() if last else self.accelerator.no_sync(wrapped)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from store.params import Execution, Params
+from store.params import Execution, Json, Params
 
 Precision = Literal["fp32", "bf16"]
 Dtype = Literal["float32", "bfloat16"]
@@ -28,7 +28,7 @@ class ModelInit(Params):
         description="Folder of a transformers model with safetensors weights, or its name on the hub; None starts from random weights.",
     )
     revision: str | None = Field(default=None, description="Commit or tag of the hub model; pin it for reproducible runs.")
-    model_type: Literal["qwen2", "llama", "mistral"] = Field(
+    model_type: Literal["qwen2", "qwen3", "mistral", "llama", "gemma3_text"] = Field(
         default="qwen2", description="Architecture of a model from random weights."
     )
     vocab_size: int | None = Field(default=None, ge=2, description="Rows of the embedding; None takes the token store's vocabulary.")
@@ -41,7 +41,7 @@ class ModelInit(Params):
     max_position_embeddings: int | None = Field(default=None, ge=1, description="Longest context; None means the plan's seq_len.")
     rope_theta: float = Field(default=10_000.0, gt=0, description="Base of the rotary position embedding.")
     initializer_range: float = Field(default=0.02, gt=0, description="Standard deviation of random weights.")
-    config: dict[str, int | float | bool | str | None] = Field(
+    config: dict[str, Json] = Field(
         default_factory=dict, description="Further keys of the transformers config of a model from random weights."
     )
     seed: int = Field(default=0, ge=0, description="Seed of the random weights.")
@@ -56,12 +56,36 @@ class ModelInit(Params):
         return self
 
 
+class LoraParams(Params):
+    """Low-rank adapters instead of all weights. The defaults adapt every linear layer of the decoder (QLoRA, arXiv 2305.14314)."""
+
+    rank: int = Field(default=16, ge=1, description="Rank of the adapters.")
+    alpha: float = Field(default=32.0, gt=0, description="The adapters' product is scaled by alpha / rank.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of an adapter's inputs set to zero in training.")
+    target_modules: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        min_length=1,
+        description="Names of the linear layers that get adapters.",
+    )
+
+
 class TrainParams(Params):
     """How a model is trained on a pack plan. Defaults suit continual pre-training of an instruct model (Llama3-German-8B, Meditron)."""
 
     learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate.")
-    min_lr_ratio: float = Field(default=0.1, ge=0, le=1, description="Final learning rate as a share of the peak (cosine decay).")
-    warmup_ratio: float = Field(default=0.01, ge=0, lt=1, description="Share of the steps with linear warm-up.")
+    schedule: Literal["cosine", "wsd", "linear", "constant"] = Field(
+        default="cosine", description="Course of the learning rate after the warm-up; wsd is warm-up, stable, decay."
+    )
+    min_lr_ratio: float = Field(default=0.1, ge=0, le=1, description="Final learning rate as a share of the peak.")
+    warmup_ratio: float = Field(default=0.01, ge=0, lt=1, description="Share of the schedule with linear warm-up.")
+    start_lr: float | None = Field(
+        default=None, ge=0, description="Rate of the first step, from which the warm-up leads to the peak; None starts near zero."
+    )
+    decay_ratio: float = Field(default=0.1, gt=0, le=1, description="Share of the schedule in which wsd decays.")
+    decay_shape: Literal["linear", "sqrt", "cosine"] = Field(default="sqrt", description="Course of wsd's decay; sqrt is 1 - sqrt.")
+    schedule_steps: int | None = Field(
+        default=None, ge=1, description="Length of the schedule in steps, whatever the run's; None means the run's steps."
+    )
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW decay of matrices; norms, biases and embeddings have none.")
     betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW moment decays.")
     eps: float = Field(default=1e-8, gt=0, description="AdamW epsilon.")
@@ -80,7 +104,9 @@ class TrainParams(Params):
         default="sdpa", description="sdpa builds a block mask (any device); flash_attention_2 needs CUDA and the flash-attn package."
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations in the backward pass to save memory.")
-    seed: int = Field(default=0, ge=0, description="Seed of the row order and of dropout, if the model has any.")
+    compile: bool = Field(default=False, description="torch.compile of every decoder layer; rounds differently, so it is identity.")
+    lora: LoraParams | None = Field(default=None, description="Train low-rank adapters only; None trains all weights.")
+    seed: int = Field(default=0, ge=0, description="Seed of the row order, of dropout and of adapters.")
     eval_every_steps: int | None = Field(
         default=None, ge=1, description="Held-out evaluation interval; None means at start and end only."
     )
@@ -95,6 +121,9 @@ class TrainParams(Params):
     )
     save_every_steps: Annotated[int | None, Execution] = Field(
         default=500, ge=1, description="Checkpoint interval; None saves at a stop only."
+    )
+    save_in_background: Annotated[bool, Execution] = Field(
+        default=True, description="Write checkpoints while training goes on; takes a copy of weights and moments in host memory."
     )
     keep_checkpoints: Annotated[int, Execution] = Field(default=2, ge=1, description="Complete checkpoints kept while training.")
     verify_tokens: Annotated[bool, Execution] = Field(

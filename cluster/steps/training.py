@@ -23,6 +23,7 @@ from training.log import HELDOUT, METRICS, TIMING
 from training.params import ModelInit
 
 STATE = "_state"
+ADAPTER = "adapter"  # as training.lora names it; importing that would load torch
 
 
 def run_train_step(
@@ -36,7 +37,7 @@ def run_train_step(
     parent: str | None,
     cluster: ClusterParams,
 ) -> Artifact:
-    """Train and commit: model/, metrics.jsonl, heldout.jsonl."""
+    """Train and commit: model/, metrics.jsonl, heldout.jsonl, and with lora adapter/."""
     if not draft.folder.is_local:
         raise ResourceError("training writes checkpoints in place and needs a file system", where=draft.folder.url,
                             remedy="use an --out folder on a disk that all training nodes share")  # fmt: skip
@@ -55,6 +56,7 @@ def run_train_step(
         raise StepError("training was stopped; its checkpoint is saved", where=f"step train, after step {summary['n_steps']}",
                         remedy="run the recipe again: it goes on from there")  # fmt: skip
     files = [*model_entries(draft.folder), draft.folder.entry(METRICS), draft.folder.entry(HELDOUT)]
+    files += [draft.folder.entry(name) for name in draft.folder.names(ADAPTER)]  # with lora
     # How many processes trained is how, not what: results are equal up to rounding, and the manifest does not speak of it.
     how = {"n_processes": summary.pop("n_processes"), **throughput(draft.folder / STATE)}
     return draft.commit(files=files, summary=summary, provenance=how)

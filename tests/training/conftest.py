@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +82,23 @@ class World:
 
     def urls(self) -> list[str]:
         return [s.artifact.folder.url for s in self.stores]
+
+
+@pytest.fixture
+def torchrun(tmp_path: Path) -> Callable[..., list[str]]:
+    """Runs the text of a script in ``n`` processes under torchrun and returns the lines they printed."""
+    root = Path(__file__).parents[2]
+
+    def run(script: str, *arguments: str, n: int = 2) -> list[str]:
+        path = tmp_path / "script.py"
+        path.write_text(script, encoding="utf-8")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n), str(path), *arguments]
+        env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+        done = subprocess.run(command, env=env, cwd=root, text=True, capture_output=True, timeout=180, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout.splitlines()
+
+    return run
 
 
 @pytest.fixture(scope="session")
