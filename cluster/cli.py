@@ -65,11 +65,21 @@ def run(
 
 
 @app.command()
-def plan(recipe: RecipeArgument, overrides: SetOption = None, out: OutOption = DEFAULT_OUT) -> None:
+def plan(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    out: OutOption = DEFAULT_OUT,
+    gpu: Annotated[str | None, typer.Option(help="Device that training is estimated for, e.g. A100; default with GPUs: H100.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Number of devices; default: cluster.train_workers.")] = None,
+    mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the devices' peak that training is assumed to reach.")] = 0.4,
+    tokens: Annotated[float | None, typer.Option(min=1, help="Tokens of each training, e.g. 5.1e9; default: what is packed.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Price of one device for one hour, in any money.")] = None,
+) -> None:
     """Show the passes and steps of a recipe, what is done already, and what the rest would cost. Runs nothing."""
     from cluster.commands.plan import show_plan
+    from cluster.commands.plan_training import Hardware
 
-    show_plan(recipe, overrides or [], out)
+    show_plan(recipe, overrides or [], out, Hardware(gpu, gpus, mfu, tokens, price))
 
 
 @app.command()

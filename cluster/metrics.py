@@ -1,18 +1,22 @@
-"""Counters of finished work in Ray's metrics, for Prometheus and Grafana.
+"""Counters of finished work, and gauges of a training, in Ray's metrics, for Prometheus and Grafana.
 
 Exposed on every node's metrics port as ``ray_definemed_documents_total``, ``…_bytes_total``, ``…_tasks_total`` and
 ``…_busy_seconds_total``, with tags ``step``, ``outcome`` and ``reason``. Ray adds its own label for each worker: aggregate with
 ``sum by (step, outcome, reason)``. Tags come from the names of steps, stages and reasons, never from data.
 
 Counters are rates to watch, not results: a worker that is killed takes its last seconds with it. The manifest has the truth.
+
+A training's first worker sets gauges ``ray_definemed_train_<figure>`` after every step (loss, lr, grad_norm, tokens_per_s, mfu,
+data_wait, memory_bytes, step; training/watch.py says what they are) with tag ``model``, and ``ray_definemed_train_heldout`` (bits per
+byte) with tags ``model`` and ``set`` after every evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ray.util.metrics import Counter
+from ray.util.metrics import Counter, Gauge
 
 from store.artifact import Receipt
 
@@ -67,3 +71,28 @@ class TaskMetrics:
     def _add(self, change: Increment) -> None:
         if change.value > 0:  # Ray refuses zero
             self.counters[change.metric].inc(change.value, {"step": self.step, "outcome": change.outcome, "reason": change.reason})
+
+
+GAUGES = {
+    "step": "Optimizer steps done", "loss": "Nats per target of the last step", "lr": "Learning rate of the last step",
+    "grad_norm": "Global gradient norm before clipping", "tokens_per_s": "Tokens of the last step per second, padding not counted",
+    "mfu": "Share of the devices' peak that the last step needed", "data_wait": "Share of the last step spent waiting for rows",
+    "memory_bytes": "Peak memory of the device, or resident memory of the process on a CPU",
+}  # fmt: skip
+
+
+class TrainMetrics:
+    """The gauges of one training, set by its first worker. A training.watch.Sink."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.gauges = {name: Gauge(f"definemed_train_{name}", about, ("model",)) for name, about in GAUGES.items()}
+        self.heldout = Gauge("definemed_train_heldout", "Held-out bits per byte", ("model", "set"))
+
+    def __call__(self, step: int, figures: Mapping[str, float | None]) -> None:
+        """Show a step's figures or scores."""
+        for name, value in {"step": float(step), **figures}.items():
+            if value is not None and name in self.gauges:
+                self.gauges[name].set(value, {"model": self.model})
+            elif value is not None and name.startswith("heldout/"):
+                self.heldout.set(value, {"model": self.model, "set": name.removeprefix("heldout/")})

@@ -19,6 +19,7 @@ from cluster.recipe_file import find_recipe, load_mapping
 from cluster.thresholds import filled
 from corpus.classifier import ClassifierParams
 from corpus.dedup import DedupParams
+from corpus.heldout_text import HeldoutFile
 from corpus.packing import MixtureEntry
 from corpus.packing.params import Rehydrate
 from corpus.repeated import RepeatedTextParams
@@ -93,6 +94,9 @@ class TokensParams(Params):
     train_sets: tuple[str, ...] = Field(default=(), description="Sets a trained tokenizer learns from; empty: all.")
     train_docs: int = Field(default=20_000, ge=1, description="Documents a trained tokenizer learns from, at most.")
     sets: tuple[str, ...] = Field(default=(), description="Sets to tokenise; empty: all, held-out parts too.")
+    heldout: tuple[HeldoutFile, ...] = Field(
+        default=(), description="Files outside the corpus, e.g. English text, on which trained models are measured while they train."
+    )
 
 
 class _Amount(Params):
@@ -249,6 +253,8 @@ def _bad_names(recipe: Recipe) -> list[str]:
     sets = set(recipe.corpus.select.sets)
     problems += [f"corpus.select.sets: the name {n} is taken by the layout of artifacts" for n in sorted(sets & RESERVED_SETS)]
     problems += [f"corpus.select.sets: {n} and {n}-heldout cannot both be sets" for n in sorted(sets) if f"{n}-heldout" in sets]
+    held = [h.name for h in recipe.tokens.heldout] if recipe.tokens else []
+    problems += [f"tokens.heldout: the name {n} is taken" for n in sorted({*held}) if held.count(n) > 1 or f"heldout-{n}" in sets]
     for name, spec in recipe.models.items():
         data = spec.train.data if isinstance(spec, TrainedModel) else ()
         sources = [chat_name(d) if isinstance(d, ChatData) else d.set for d in data]

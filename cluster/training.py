@@ -25,6 +25,7 @@ import ray.exceptions
 import ray.train
 
 from cluster.interruption import CatchSigterm, Signals, owned
+from cluster.metrics import TrainMetrics
 from store.errors import DefinemedError, StepError
 from store.params import Json
 from training.job import TrainJob, run_job
@@ -54,7 +55,7 @@ def run_training(
         job: its folders must be reachable by every worker under the same path.
         n_workers: processes; each takes job.params.cpu_threads CPUs, and one GPU with ``use_gpu``.
         storage: folder for Ray Train's own bookkeeping, local or shared; None uses job.state_dir.
-        name: prefix of the run's name; made unique for each call.
+        name: of the model; tag of its metrics, and prefix of the run's name, made unique for each call.
         watch: called in this process with each new line of metrics.jsonl while the gang works, a few times a second at most.
 
     Raises:
@@ -67,7 +68,7 @@ def run_training(
     owner = uuid.uuid4().hex
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"job": job.model_dump_json(by_alias=True), "owner": owner},
+        train_loop_config={"job": job.model_dump_json(by_alias=True), "owner": owner, "name": name},
         scaling_config=ray.train.ScalingConfig(
             num_workers=n_workers,
             use_gpu=use_gpu,
@@ -108,7 +109,14 @@ def _work(config: dict[str, str]) -> tuple[str, Any]:
     job = TrainJob.model_validate_json(config["job"])
     signals = Signals(job.state_dir, config["owner"])
     try:
-        return "summary", run_job(job, report=_report, should_stop=signals.stop, preempted=signals.preempted)
+        leads = ray.train.get_context().get_world_rank() == 0
+        return "summary", run_job(
+            job,
+            report=_report,
+            should_stop=signals.stop,
+            preempted=signals.preempted,
+            observe=TrainMetrics(config["name"]) if leads else None,
+        )
     except DefinemedError as error:
         if ray.train.get_context().get_world_size() > 1:
             raise  # the other workers wait in a collective: the whole gang has to come down

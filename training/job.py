@@ -18,6 +18,7 @@ from training.params import ModelInit, TrainParams
 
 if TYPE_CHECKING:
     from training.loop import Report
+    from training.watch import Sink
 
 
 class TrainJob(Params):
@@ -33,6 +34,9 @@ class TrainJob(Params):
     out_dir: str = Field(description="Folder that gets model/, metrics.jsonl and heldout.jsonl; shared by all processes.")
     state_dir: str = Field(description="Folder for checkpoints; shared by all processes.")
     tokenizer: str | None = Field(default=None, description="Folder of the tokenizer to export; None takes the starting model's.")
+    watch_dir: str | None = Field(
+        default=None, description="Folder of TensorBoard event files and profiles; None means state_dir/watch."
+    )
 
 
 def read_job(path: str) -> TrainJob:
@@ -48,7 +52,7 @@ def read_job(path: str) -> TrainJob:
 
 def run_job(
     job: TrainJob, report: Report | None = None, should_stop: Callable[[], bool] | None = None,
-    preempted: Callable[[], bool] | None = None,
+    preempted: Callable[[], bool] | None = None, observe: Sink | None = None,
 ) -> dict[str, Json]:  # fmt: skip
     """Open the artifacts and train; see training.loop.train."""
     from training.loop import train
@@ -60,5 +64,5 @@ def run_job(
     heldout = {name: tokens(url) for name, url in job.heldout.items()}
     return train(
         job.params, job.init, plan, [tokens(url) for url in job.tokens], job.out_dir, job.state_dir, heldout,
-        tokenizer=job.tokenizer, report=report, should_stop=should_stop, preempted=preempted,
+        tokenizer=job.tokenizer, report=report, should_stop=should_stop, preempted=preempted, observe=observe, watch_dir=job.watch_dir,
     )  # fmt: skip

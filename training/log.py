@@ -1,8 +1,8 @@
 """What a run writes down while it goes: one JSON object a line, written by the first process.
 
 ``metrics.jsonl`` (step, loss, lr, grad_norm, n_rows, n_targets) and ``heldout.jsonl`` hold deterministic values only and end
-up in the artifact; ``timing.jsonl`` (seconds, tokens per second) never does. A resumed run first cuts the files back to its checkpoint,
-so an interrupted run leaves the same lines as an uninterrupted one.
+up in the artifact; ``timing.jsonl`` (seconds, tokens per second; written by training/watch.py) never does. A resumed run first cuts
+the files back to its checkpoint, so an interrupted run leaves the same lines as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from store.fs import Folder
 
 if TYPE_CHECKING:
+    from training.spikes import SpikeRule
     from training.step import StepRecord
 
 METRICS, HELDOUT, TIMING = "metrics.jsonl", "heldout.jsonl", "timing.jsonl"
@@ -46,20 +47,17 @@ class RunLog:
 
 @dataclass(frozen=True)
 class StepLog:
-    """The step hook that writes metrics.jsonl (deterministic) and timing.jsonl (not)."""
+    """The step hook that writes metrics.jsonl. The line of a step that was not taken also says why, and names its rows of the plan."""
 
     metrics: RunLog
-    timing: RunLog
+    spikes: SpikeRule | None = None
 
     def accepts(self, step: int, loss: float, grad_norm: float, rows: object) -> bool:  # noqa: ARG002
         return True
 
     def after(self, record: StepRecord) -> None:
-        self.metrics.write(record.figures())
-        took = record.seconds
-        self.timing.write({
-            "step": record.step, "elapsed_s": took, "tokens_per_s": record.n_positions / took, "read_s": record.data_wait_s,
-        })  # fmt: skip
+        why = {} if record.taken or self.spikes is None else {**self.spikes.why(), "rows": record.rows.tolist()}
+        self.metrics.write({**record.figures(), **why})
 
 
 def read_lines(path: str) -> list[dict[str, object]]:

@@ -39,8 +39,10 @@ from training.params import ModelInit, TrainParams
 from training.rows import RowReader
 from training.schedule import learning_rate
 from training.shards import empty_model, materialise
+from training.spikes import SpikeRule
 from training.state import Checkpoints, run_fingerprint
 from training.step import StepHook, Stepper
+from training.watch import Sink, Watch
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ def train(
     report: Report | None = None,
     should_stop: Callable[[], bool] | None = None,
     preempted: Callable[[], bool] | None = None,
+    observe: Sink | None = None,
+    watch_dir: str | None = None,
 ) -> dict[str, Json]:
     """Train, or go on where ``state_dir`` says an earlier call stopped. Every process of the gang calls it with the same arguments.
 
@@ -73,6 +77,8 @@ def train(
         report: called on every process at the same steps (evaluations, checkpoints, the end) with the latest figures.
         should_stop: asked before every step, beside SIGTERM; True saves a checkpoint and returns.
         preempted: asked by all processes at the same step every few seconds; True saves a checkpoint and goes on.
+        observe: called on the first process with every step's figures (training.watch).
+        watch_dir: gets TensorBoard event files and profiles if asked for; None means state_dir/watch.
 
     Returns:
         status ("finished" or "stopped"), n_steps, n_rows, n_tokens, n_targets, final_loss, n_parameters, n_processes, and ``heldout``:
@@ -84,8 +90,11 @@ def train(
     """
     gang = Gang.join(params)
     with reproducible(gang.device, params.cpu_threads), Interruptions(should_stop, preempted) as interruptions:
-        run = _Run.prepare(params, init, plan, stores, dict(heldout or {}), out_dir, state_dir, gang)
-        return run.go(report or (lambda _: None), interruptions, tokenizer)
+        run = _Run.prepare(params, init, plan, stores, dict(heldout or {}), out_dir, state_dir, gang, observe, watch_dir)
+        try:
+            return run.go(report or (lambda _: None), interruptions, tokenizer)
+        finally:
+            run.watch.close()
 
 
 @dataclass
@@ -102,25 +111,31 @@ class _Run:
     logs: dict[str, RunLog]
     n_parameters: int
     stepper: Stepper
+    watch: Watch
+    spikes: SpikeRule | None
     last: dict[str, Json] = field(default_factory=dict)
 
     @classmethod
     def prepare(
         cls, params: TrainParams, init: ModelInit, plan: PackPlan, stores: Sequence[TokenStore], heldout: dict[str, TokenStore],
-        out_dir: str, state_dir: str, gang: Gang,
+        out_dir: str, state_dir: str, gang: Gang, observe: Sink | None, watch_dir: str | None,
     ) -> _Run:  # fmt: skip
         if params.verify_tokens and gang.leads:
             verify([s.artifact for s in stores])
         folder = find_model(init)
         wrapped, n_parameters = _load(params, init, folder, plan, stores, gang)
-        rows = int(unwrap(wrapped).model.config.vocab_size)
+        config = unwrap(wrapped).model.config
+        rows = int(config.vocab_size)
         for path in (out_dir, state_dir):
             os.makedirs(path, exist_ok=True)
         places = {METRICS: out_dir, HELDOUT: out_dir, TIMING: state_dir}
         logs = {n: RunLog(os.path.join(d, n), gang.leads) for n, d in places.items()}
         optimizer = build_optimizer(params, wrapped)
         # What looks at every step. Hooks see the same deterministic values on every process; the log comes last.
-        hooks: list[StepHook] = [StepLog(logs[METRICS], logs[TIMING])]
+        spikes = None if params.spikes is None else SpikeRule(params.spikes)
+        watch = Watch.open(params, config.to_dict(), plan, n_devices=gang.size, device=gang.device, timing=logs[TIMING],
+                           folder=watch_dir or os.path.join(state_dir, "watch"), observe=observe, active=gang.leads)  # fmt: skip
+        hooks: list[StepHook] = [*([spikes] if spikes else []), StepLog(logs[METRICS], spikes), watch]
         return cls(
             params, gang, folder, wrapped, optimizer,
             RowOrder.plan(plan.n_rows, params.rows_per_step, epochs=params.epochs, max_steps=params.max_steps, seed=params.seed),
@@ -128,6 +143,7 @@ class _Run:
             Checkpoints(state_dir, run_fingerprint(params, init, folder, plan, stores, heldout), params.keep_checkpoints, gang,
                         background=params.save_in_background),
             out_dir, logs, n_parameters, Stepper(params, gang, wrapped, optimizer, RowReader(plan, stores, rows), hooks),
+            watch, spikes,
         )  # fmt: skip
 
     def go(self, report: Report, interruptions: Interruptions, tokenizer: str | None) -> dict[str, Json]:
@@ -153,6 +169,9 @@ class _Run:
             # Times are kept whatever the checkpoint; only a line torn by a kill goes, or the next would be written onto it.
             file.cut(self.order.n_steps if name == TIMING else first if first else -1)
         self.gang.wait()
+        if self.spikes is not None:
+            self.spikes.restore(self.logs[METRICS].lines(), first)
+        self.watch.begin(first)
         if first == 0:
             self._evaluate(0, report)
         for step in range(first, self.order.n_steps):
@@ -189,6 +208,7 @@ class _Run:
             score: Score = held.score(self.wrapped, self.gang, self.params.micro_batch_rows)
             self.logs[HELDOUT].write({"step": done, "name": held.name, **score.as_json()})
             figures[f"heldout/{held.name}"] = score.bits_per_byte
+        self.watch.scores(done, figures)
         report(figures)
 
     def _summary(self, status: str, done: int) -> dict[str, Json]:
@@ -204,6 +224,7 @@ class _Run:
             "status": status, "n_steps": done, "n_rows": n_rows, "n_tokens": n_rows * self.stepper.reader.plan.seq_len,
             "n_targets": sum(self.stepper.reader.n_targets(p) for p in places), "final_loss": metrics[-1]["loss"] if metrics else None,
             "n_parameters": self.n_parameters, "n_processes": self.gang.size, "heldout": held,
+            "n_skipped": sum(1 for line in metrics if line.get("skipped")),
         }  # type: ignore[dict-item]  # fmt: skip
 
 

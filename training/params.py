@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from store.params import Execution, Json, Params
+from training.spikes import SpikeParams
 
 Precision = Literal["fp32", "bf16"]
 Dtype = Literal["float32", "bfloat16"]
@@ -130,3 +131,19 @@ class TrainParams(Params):
         default=True, description="Compare the token shards' sha256 with their manifest first."
     )
     max_failures: Annotated[int, Execution] = Field(default=3, ge=0, description="Restarts of a crashed gang before the step fails.")
+    spikes: SpikeParams | None = Field(
+        default=None, description="Steps whose loss or gradient norm is a spike are not taken; None is off."
+    )
+    peak_tflops: Annotated[float | None, Execution] = Field(
+        default=None, gt=0, description="Dense bf16 peak of one device for MFU, in TFLOP/s; None takes that of a known GPU."
+    )
+    tensorboard: Annotated[bool, Execution] = Field(default=False, description="Write TensorBoard event files (extra: tensorboard).")
+    profile_steps: Annotated[tuple[int, int] | None, Execution] = Field(
+        default=None, description="Record these steps, first and last, with torch.profiler; the first is at least 2."
+    )
+
+    @model_validator(mode="after")
+    def _steps_to_profile(self) -> TrainParams:
+        if self.profile_steps is not None and not 2 <= self.profile_steps[0] <= self.profile_steps[1]:
+            raise ValueError("profile_steps needs 2 <= first <= last: the first step of a run also warms up")
+        return self

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cluster.commands.plan_training import Hardware, print_trainings
 from cluster.costs import Rates, estimate_pass, human_time
 from cluster.pipeline import Plan, plan_run
 from cluster.recipe import Recipe, SampleSource, load_recipe
@@ -19,7 +20,7 @@ from store.errors import DefinemedError
 from store.fs import Folder
 
 
-def show_plan(name: str, overrides: Sequence[str], out: str) -> None:
+def show_plan(name: str, overrides: Sequence[str], out: str, hardware: Hardware | None = None) -> None:
     """Print the plan."""
     console = Console(highlight=False)
     recipe = load_recipe(name, overrides)
@@ -30,6 +31,7 @@ def show_plan(name: str, overrides: Sequence[str], out: str) -> None:
     _print_steps(console, plan)
     if n_docs is not None:
         _print_cost(console, recipe, n_docs)
+    print_trainings(console, plan, hardware or Hardware())
     plan.inputs.save() if plan.out.exists() else None
 
 

@@ -184,6 +184,8 @@ def _train_node(name: str, spec: TrainSpec, recipe: Recipe, inputs: Inputs) -> N
     heldout = [s + HELDOUT for s in heldout_rules(recipe) if not recipe.tokens or not recipe.tokens.sets or s in recipe.tokens.sets]
     roles = {"plan": f"pack/{name}", TOKENIZER: TOKENIZER, **{f"tokens:{s}": f"tokens/{s}" for s in sources}}
     roles |= {f"heldout:{s}": f"tokens/{s}" for s in heldout}
+    files = [h.name for h in recipe.tokens.heldout] if recipe.tokens else []
+    roles |= {f"heldout:{n}": f"tokens/heldout-{n}" for n in files}
     if isinstance(spec.init, str):
         roles["parent"] = model_step(recipe, spec.init)
 
@@ -191,7 +193,7 @@ def _train_node(name: str, spec: TrainSpec, recipe: Recipe, inputs: Inputs) -> N
         from cluster.steps.training import run_train_step
 
         parent = model_folder(recipe, spec.init, artifacts["parent"]) if isinstance(spec.init, str) else None
-        return run_train_step(ctx, draft, name, artifacts, list(sources), heldout, spec, parent, recipe.cluster)
+        return run_train_step(ctx, draft, name, artifacts, list(sources), [*heldout, *files], spec, parent, recipe.cluster)
 
     def identity() -> dict[str, Json]:
         out = dict(train_params(spec).identity(inputs.digest))

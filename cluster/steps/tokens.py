@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from cluster.graph import Context, Node
 from cluster.inputs import Inputs
 from cluster.recipe import ChatData, Recipe, TokensParams, TrainedModel, chat_name, heldout_rules
+from corpus.heldout_text import HeldoutFile, HeldoutTokeniseWorker
 from corpus.select import HELDOUT
 from corpus.tokenise import ChatTokeniseWorker, TokeniseWorker, token_summary, tokenise_tasks
 from corpus.tokenizer import FILES, TokenizerParams, check_tokenizer, load_tokenizer, local_folder, tokenizer_digest, train_tokenizer
@@ -34,6 +35,7 @@ def token_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
             nodes.append(_set_node(name + HELDOUT, recipe.tokens))
     for name, url in chat_sources(recipe).items():
         nodes.append(_chat_node(name, url, recipe.tokens, inputs))
+    nodes += [_heldout_node(h, recipe.tokens, inputs) for h in recipe.tokens.heldout]
     return nodes
 
 
@@ -137,6 +139,18 @@ def _chat_node(name: str, url: str, tokens: TokensParams, inputs: Inputs) -> Nod
         return _token_params(tokens, {"chat": inputs.digest(url)})
 
     return Node(f"tokens/{name}", "tokens", VERSIONS["tokens"], {TOKENIZER: TOKENIZER}, identity, run, f"tokenise {url}")
+
+
+def _heldout_node(held: HeldoutFile, tokens: TokensParams, inputs: Inputs) -> Node:
+    def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
+        end = tokens.tokenizer.end_of_text
+        return _tokenise(ctx, draft, artifacts[TOKENIZER], HeldoutTokeniseWorker, [ctx.local(held.file)], [None], end)
+
+    def identity() -> dict[str, Json]:
+        return _token_params(tokens, {"heldout": inputs.digest(held.file)})
+
+    name = f"tokens/heldout-{held.name}"
+    return Node(name, "tokens", VERSIONS["tokens"], {TOKENIZER: TOKENIZER}, identity, run, f"tokenise {held.file}")
 
 
 def _token_params(tokens: TokensParams, own: Mapping[str, Json]) -> dict[str, Json]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,6 +21,7 @@ from store.params import Json
 from training.job import TrainJob
 from training.log import HELDOUT, METRICS, TIMING
 from training.params import ModelInit
+from training.watch import timing_summary
 
 STATE = "_state"
 ADAPTER = "adapter"  # as training.lora names it; importing that would load torch
@@ -47,10 +48,14 @@ def run_train_step(
         params=train_params(spec), init=init, pack=artifacts["plan"].folder.url,
         tokens=[artifacts[f"tokens:{s}"].folder.url for s in sources],
         heldout={s: artifacts[f"heldout:{s}"].folder.url for s in heldout}, out_dir=draft.folder.path(""),
-        state_dir=draft.folder.path(STATE), tokenizer=artifacts[TOKENIZER].path(TOKENIZER),
+        state_dir=draft.folder.path(STATE), tokenizer=artifacts[TOKENIZER].path(TOKENIZER), watch_dir=watch_dir(draft.folder, name),
     )  # fmt: skip
     summary = run_training(
-        job, n_workers=cluster.train_workers, use_gpu=cluster.use_gpu, watch=_progress(ctx.watch, spec, artifacts["plan"], name)
+        job,
+        n_workers=cluster.train_workers,
+        use_gpu=cluster.use_gpu,
+        name=name,
+        watch=_progress(ctx.watch, spec, artifacts["plan"], name),
     )
     if summary["status"] != "finished":
         raise StepError("training was stopped; its checkpoint is saved", where=f"step train, after step {summary['n_steps']}",
@@ -78,16 +83,12 @@ def _progress(watch: Watcher, spec: TrainSpec, plan: Artifact, name: str) -> Cal
     return follow
 
 
+def watch_dir(draft: Folder, name: str) -> str:
+    """OUT/watch/NAME-FINGERPRINT: event files and profiles of a training outlive its draft and are no part of its artifact."""
+    artifacts, _, fingerprint = draft.path("").rstrip("/").rsplit("/", 2)
+    return f"{os.path.dirname(artifacts)}/watch/{name}-{fingerprint[:8]}"
+
+
 def throughput(state: Folder) -> dict[str, Json]:
-    """Median tokens per second of the steps, and the share of time spent waiting for data."""
-    if not state.exists(TIMING):
-        return {}
-    lines = [json.loads(line) for line in state.read_bytes(TIMING).splitlines()]
-    if not lines:
-        return {}
-    spent = sum(line["elapsed_s"] for line in lines)
-    return {
-        "tokens_per_s": round(statistics.median(line["tokens_per_s"] for line in lines), 1),
-        "data_wait_share": round(sum(line["read_s"] for line in lines) / spent, 5) if spent else 0.0,
-        "n_timed_steps": len(lines),
-    }
+    """What the provenance says of a training's times."""
+    return timing_summary([json.loads(line) for line in state.read_bytes(TIMING).splitlines()]) if state.exists(TIMING) else {}

@@ -11,6 +11,7 @@ from evaluation.report.typography import capital, count, decimal, duration, list
 
 Points = list[tuple[float, float]]
 COLUMNS = ("loss", "lr", "grad_norm", "tokens")
+SPEED = "tokens_per_s"
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,10 @@ class Trained:
     """A training step's curves over optimiser steps.
 
     Attributes:
-        columns: metric -> points (step, value); values that are not finite are left out and counted in ``n_bad``.
+        columns: metric -> points (step, value); values that are not finite are left out and counted in ``n_bad``. Tokens per second
+            are from the provenance: how a run went, which no two runs share.
         heldout: set -> points (step, bits per byte).
+        n_skipped: steps that were not taken, because of a spike.
     """
 
     step: StepFiles
@@ -27,6 +30,7 @@ class Trained:
     columns: dict[str, Points]
     heldout: dict[str, Points]
     n_bad: int
+    n_skipped: int
 
 
 def training_section(files: RunFiles, colours: dict[str, int]) -> Section | None:
@@ -48,9 +52,10 @@ def training_section(files: RunFiles, colours: dict[str, int]) -> Section | None
 def _read(step: StepFiles, index: int) -> Trained:
     columns: dict[str, Points] = {c: [] for c in COLUMNS}
     heldout: dict[str, Points] = {}
-    n_bad = 0
+    n_bad = n_skipped = 0
     for line in step.lines("metrics.jsonl"):
         at = number(line.get("step"))
+        n_skipped += line.get("skipped") is True
         for column in COLUMNS if at is not None else ():
             value = number(line.get(column))
             if at is not None and value is not None:
@@ -60,7 +65,13 @@ def _read(step: StepFiles, index: int) -> Trained:
         at, value, name = number(line.get("step")), number(line.get("bits_per_byte")), text(line.get("name"))
         if at is not None and value is not None:
             heldout.setdefault(name, []).append((at, value))
-    return Trained(step, index, columns, heldout, n_bad)
+    columns[SPEED] = _speed(step.provenance.get("speed_curve"))
+    return Trained(step, index, columns, heldout, n_bad, n_skipped)
+
+
+def _speed(curve: object) -> Points:
+    pairs = [p for p in curve if isinstance(p, list) and len(p) == 2] if isinstance(curve, list) else []
+    return [(x, y) for a, b in pairs if (x := number(a)) is not None and (y := number(b)) is not None]
 
 
 def _legend(runs: list[Trained]) -> tuple[tuple[int, str], ...]:
@@ -77,12 +88,13 @@ def _plot(runs: list[Trained], column: str, title: str, height: int, wide: bool)
 
 
 def _shown(column: str, value: float) -> str:
-    return scientific(value) if column == "lr" else decimal(value)
+    return scientific(value) if column == "lr" else count(round(value)) if column == SPEED else decimal(value)
 
 
 def _curves(runs: list[Trained]) -> list[Block]:
     loss = _plot(runs, "loss", "Training loss", 250, True)
-    small = [f for c, t in (("lr", "Learning rate"), ("grad_norm", "Gradient norm")) if (f := _plot(runs, c, t, 150, False))]
+    titles = (("lr", "Learning rate"), ("grad_norm", "Gradient norm"), (SPEED, "Tokens per second"))
+    small = [f for c, t in titles if (f := _plot(runs, c, t, 150, False))]
     return [*([loss] if loss else []), *([Grid(tuple(small))] if small else [])]
 
 
@@ -115,16 +127,21 @@ def change(points: Points) -> str:
 
 def _table(runs: list[Trained]) -> Block:
     rows = []
+    measured = any(number(r.step.provenance.get("mfu")) is not None for r in runs)
+    skipped = any(r.n_skipped for r in runs)
     for r in runs:
         s, p = r.step.summary, r.step.provenance
-        rate, final = number(p.get("tokens_per_s")), number(s.get("final_loss"))
+        rate, final, used = number(p.get(SPEED)), number(s.get("final_loss")), number(p.get("mfu"))
         sizes = [n_cell(integer(s.get(k))) for k in ("n_parameters", "n_steps", "n_tokens")]
         rows.append([
             Cell(r.step.label), *sizes,
             x_cell(final, None if final is None else decimal(final)), x_cell(rate, None if rate is None else count(round(rate))),
             x_cell(r.step.elapsed_s, duration(r.step.elapsed_s)),
+            *([x_cell(used, None if used is None else f"{100 * used:.1f}\u202f%")] if measured else []),
+            *([n_cell(r.n_skipped)] if skipped else []),
         ])  # fmt: skip
-    return table("Trained models", ["Model", "Parameters", "Steps", "Tokens", "Final loss", "Tokens per second", "Wall time"], rows)
+    head = ["Model", "Parameters", "Steps", "Tokens", "Final loss", "Tokens per second", "Wall time"]
+    return table("Trained models", [*head, *(["MFU"] if measured else []), *(["Spikes not taken"] if skipped else [])], rows)
 
 
 def trained_words(files: RunFiles) -> str:

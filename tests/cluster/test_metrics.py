@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ray import cloudpickle
 
 from cluster.executor import RayExecutor
-from cluster.metrics import TAGS, increments
+from cluster.metrics import TAGS, TrainMetrics, increments
 from cluster.session import open_session
 from store.artifact import Draft, Identity, Receipt
 from store.executor import Job, Task
@@ -34,6 +34,15 @@ class Filter:
         return Receipt(key=task.key, files=(self.draft.folder.write_bytes(f"x/{task.key}", b"abcd"),), counts=counts)
 
 
+class Trainer:
+    """A worker that has taken a step and measured a held-out set."""
+
+    def step(self):
+        self.watched = TrainMetrics("continued")
+        self.watched(7, {"loss": 2.5, "mfu": None, "tokens_per_s": 1234.0})
+        self.watched(7, {"heldout/english": 0.75})
+
+
 def scraped(port, wanted):
     """{(metric, step, outcome, reason): value} summed over workers, once ``wanted`` is among them."""
     deadline = time.monotonic() + 60
@@ -42,7 +51,7 @@ def scraped(port, wanted):
         found = {}
         for name, labels, value in re.findall(r"^ray_(definemed_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
             tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            key = (name, *(tags[t] for t in TAGS))
+            key = (name, *((tags[t] for t in TAGS) if "outcome" in tags else (tags["model"], tags.get("set", ""))))
             found[key] = found.get(key, 0) + float(value)
         if all(found.get(k) == v for k, v in wanted.items()):
             return found, text
@@ -55,6 +64,8 @@ def test_counters_reach_the_metrics_port(tmp_path):
         draft = Draft.begin(Folder(str(tmp_path)), Identity("filter", 1, {}))
         tasks = [*(Task(f"{i}", {}) for i in range(5)), Task("shaky", {})]
         RayExecutor().map(Job("filter", Filter, {"draft": draft}, tasks, draft))
+        trainer = ray.remote(Trainer).remote()
+        ray.get(trainer.step.remote())
         port = ray.nodes()[0]["MetricsExportPort"]
         found, text = scraped(port, {
             ("definemed_tasks_total", "filter", "done", ""): 6,
@@ -65,9 +76,12 @@ def test_counters_reach_the_metrics_port(tmp_path):
             ("definemed_documents_total", "filter", "quarantined", "null_text"): 6,
             ("definemed_bytes_total", "filter", "read", ""): 30_000,
             ("definemed_bytes_total", "filter", "written", ""): 24,
+            ("definemed_train_step", "continued", ""): 7, ("definemed_train_loss", "continued", ""): 2.5,
+            ("definemed_train_tokens_per_s", "continued", ""): 1234, ("definemed_train_heldout", "continued", "english"): 0.75,
         })  # fmt: skip
         assert found["definemed_busy_seconds_total", "filter", "done", ""] > 0
         assert {k[2] for k in found if k[0] == "definemed_documents_total"} == {"read", "kept", "dropped", "quarantined"}
+        assert not [k for k in found if k[0] == "definemed_train_mfu"], "what is not known is not shown"
         assert "secret@example.org" not in text, "messages may quote data"
 
 

@@ -109,3 +109,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     held = TokenStore.open(write_tokens(root, "heldout", chain_docs(rng, 30)))
     plan = pack(stores)
     return World(stores, held, plan, write_pack(root, plan).folder.url, root.url)
+
+
+@pytest.fixture(scope="session")
+def make_tokens():
+    """write_tokens, for tests with documents of their own."""
+    return write_tokens
+
+
+@pytest.fixture(scope="session")
+def make_plan():
+    """pack, for tests with documents of their own."""
+    return pack

@@ -66,12 +66,12 @@ def test_a_token_the_model_has_no_embedding_for_is_named_and_leaves_the_checkpoi
 
     gather = RowReader._gather
 
-    def wrong_in_row_of_step_five(self, at_P, length_P, position_N):
-        ids = gather(self, at_P, length_P, position_N)
+    def wrong_in_row_of_step_five(self, found):
+        ids = gather(self, found)
         calls.append(1)
         if len(calls) == 5:
             ids[7] = 99_999
-            self._refuse_token(7, ids, at_P, length_P)
+            self._refuse_token(7, ids, found.piece, found.length)
         return ids
 
     calls: list[int] = []

@@ -316,8 +316,9 @@ def add_models(b: Builder, n_steps: int = 400) -> None:
             inputs,
             files=curves(rng, start, n_steps, model == "continued"),
             summary={"n_steps": n_steps, "n_tokens": n_steps * 8192, "n_parameters": 15_731_200, "final_loss": start * 0.71},
-            provenance={"elapsed_s": 180.2, "n_workers": 2, "tokens_per_s": 18_211.4, "peak_rss_mb": 2890},
-        )
+            provenance={"elapsed_s": 180.2, "n_workers": 2, "tokens_per_s": 18_211.4, "peak_rss_mb": 2890, "mfu": 0.412,
+                        "speed_curve": [[s, 18_000.0 + s] for s in range(2, n_steps + 1, 2)]},
+        )  # fmt: skip
     b.add(
         "merge/merged",
         {"instruct": "train/instruct", "trained": "train/continued"},
@@ -344,7 +345,16 @@ def curves(rng: np.random.Generator, start: float, n_steps: int, forgets: bool) 
     for i in range(1, n_steps + 1):
         loss = start * (0.7 + 0.3 * math.exp(-i / 60)) + float(rng.normal(0, 0.03))
         lr = 3e-4 * min(1, i / 40) * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * i / n_steps)))
-        metrics.append({"step": i, "loss": loss, "lr": lr, "grad_norm": 0.6 + float(rng.random()), "tokens": i * 8192})
+        metrics.append(
+            {
+                "step": i,
+                "loss": loss,
+                "lr": lr,
+                "grad_norm": 0.6 + float(rng.random()),
+                "tokens": i * 8192,
+                **({"skipped": True} if i % 199 == 0 else {}),
+            }
+        )
     for i in range(0, n_steps + 1, max(1, n_steps // 8)):
         gain = 1 - math.exp(-i / 120)
         heldout.append({"step": i, "name": "domain", "bits_per_byte": start / 3 * (1 - 0.22 * gain)})

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.report import write_report
+from evaluation.report.typography import count
 from store.artifact import Artifact
 from store.errors import ArtifactError
 from store.fs import Folder
@@ -178,6 +179,12 @@ def test_scores_are_those_of_the_file_and_best_only_where_significant(page: Page
     # Merged is ahead in the benchmark, but within the error of the continued model: nobody is marked.
     row = next(r for r in page.rows if r and r[0][0].startswith("medical accuracy (per character)") and len(r) == 6)
     assert not any("★" in t for t, _ in row)
+
+
+def test_training_shows_speed_utilisation_and_steps_not_taken(page: Page) -> None:
+    row = next(r for r in page.rows if r and r[0][0] == "continued" and len(r) == 9)
+    assert [v for _, v in row[5:]] == ["18211.4", "180.2", "0.412", "2"]
+    assert "Tokens per second" in page.text and f"Base from {count(18_002)} to {count(18_400)}" in page.text
 
 
 def test_throughput_and_merge_come_from_provenance_and_summary(page: Page) -> None:
