@@ -20,6 +20,7 @@ from cluster.thresholds import filled
 from corpus.classifier import ClassifierParams
 from corpus.dedup import DedupParams
 from corpus.heldout_text import HeldoutFile
+from corpus.labelling.params import LabellingParams
 from corpus.packing import MixtureEntry
 from corpus.packing.params import Rehydrate
 from corpus.repeated import RepeatedTextParams
@@ -61,6 +62,7 @@ class CorpusParams(Params):
     thresholds: Annotated[Thresholds | str | None, Execution] = Field(
         default=None, description="File of thresholds for the quality stages; null in a resolved recipe, where its numbers stand."
     )
+    labelling: LabellingParams | None = Field(default=None, description="Pages to label and who labels them; null: labels are given.")
     classifier: ClassifierParams | None = Field(default=None, description="Topic classifier trained from labelled pages; null: none.")
     classifiers: dict[str, ClassifierParams] = Field(default={}, description="Further classifiers by name, e.g. topics or an encoder.")
     stages: tuple[AnyStage, ...] = Field(description="Stages of pass 1 in order.", min_length=1)

@@ -46,10 +46,11 @@ class Filters:
 
 
 def classifier_node(
-    name: str, params: ClassifierParams, on_bad_input: str, source: Pages, filters: Filters, inputs: Inputs, use_gpu: bool
-) -> Node:
-    """The node ``name``. Without a file of labels it takes those of the step ``labels``."""
-    roles = dict(source.roles) | ({LABELS_STEP: LABELS_STEP} if params.labels is None else {})
+    name: str, params: ClassifierParams, on_bad_input: str, source: Pages, filters: Filters, inputs: Inputs, use_gpu: bool,
+    labels_step: str = LABELS_STEP,
+) -> Node:  # fmt: skip
+    """The node ``name``. Without a file of labels it takes those of the step ``labels_step``."""
+    roles = dict(source.roles) | ({LABELS_STEP: labels_step} if params.labels is None else {})
 
     def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
         local, files = with_local_files(params, ctx.local), source.open(artifacts)

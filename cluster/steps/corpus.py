@@ -1,4 +1,4 @@
-"""Steps from pages to sets of documents: sample, classifier, documents (pass 1), dedup, repeated_text, select (pass 2)."""
+"""Steps from pages to sets of documents: sample, labels, classifier, documents (pass 1), dedup, repeated_text, select (pass 2)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cluster.graph import Context, Node
 from cluster.inputs import Inputs, with_local_files
 from cluster.recipe import CorpusParams, Recipe, SampleSource
 from cluster.steps.classifier import Filters, check_scored, classifier_node, score_resources
+from cluster.steps.labels import labelling_nodes
 from corpus import dedup as deduplication
 from corpus.ledger import merge_details, merge_histograms
 from corpus.passes import DocumentsWorker
@@ -71,6 +72,8 @@ def corpus_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
     nodes = [sample_node(corpus.source.sample)] if isinstance(corpus.source, SampleSource) else []
     languages = [s for s in corpus.stages if isinstance(s, Language)]
     filters = Filters(tuple(languages), lambda: stage_identity(languages, inputs), lambda: stage_resources(languages, {}))
+    if corpus.labelling is not None:
+        nodes += labelling_nodes(corpus.labelling, corpus.on_bad_input, source, filters, inputs)
     own = {"classifier": corpus.classifier} if corpus.classifier is not None else {}
     for name, params in (own | {f"classifier/{n}": p for n, p in corpus.classifiers.items()}).items():
         nodes.append(classifier_node(name, params, corpus.on_bad_input, source, filters, inputs, recipe.cluster.use_gpu))

@@ -20,7 +20,7 @@ def read_labels(params: ClassifierParams) -> pl.DataFrame:
     """
     if params.labels is None:
         raise RecipeError("there are no labels to learn from", where="corpus.classifier.labels",
-                          remedy="name a file of labels, or let the recipe make them (corpus.labels)")  # fmt: skip
+                          remedy="name a file of labels, or let the recipe make them (corpus.labelling)")  # fmt: skip
     where = params.labels
     frame = _read(where)
     wanted = {"id_column": params.id_column, "label_column": params.label_column, "group_column": params.group_column}
