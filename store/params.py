@@ -73,6 +73,8 @@ def identity_of(model: BaseModel, digest: Callable[[str], str]) -> dict[str, Jso
 
 
 def _plain(value: object, digest: Callable[[str], str]) -> Json:
+    if isinstance(value, Params):
+        return value.identity(digest)  # its own, where it has one
     if isinstance(value, BaseModel):
         return identity_of(value, digest)
     if isinstance(value, dict):
