@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cluster.labels_cli import labels_app
 from store.errors import DefinemedError, from_os_error
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ dedup_app = typer.Typer(name="dedup", help="Look into the deduplication of a run
 app.add_typer(dedup_app)
 classifier_app = typer.Typer(name="classifier", help="Look at a run's classifier.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(classifier_app)
+app.add_typer(labels_app)
 tokens_app = typer.Typer(
     name="tokens", help="Token shards to and from other programs; what a run has seen of them.", no_args_is_help=True,
     rich_markup_mode="rich",
