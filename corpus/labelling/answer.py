@@ -86,8 +86,9 @@ def _read(text: str, labels: Collection[str]) -> Verdict:
 
 
 def _without_thoughts(text: str) -> str:
-    head, closed, rest = text.partition("</think>")
-    return rest if closed and head.lstrip().startswith("<think>") else text
+    """What follows the last thought; nothing, if a thought never ends. Some templates open the first one in the prompt."""
+    _, closed, rest = text.rpartition("</think>")
+    return "" if "<think>" in rest else rest if closed else text
 
 
 def _objects(text: str) -> list[dict[str, object]]:

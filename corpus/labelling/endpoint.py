@@ -30,7 +30,7 @@ RETRIED = {408, 409, 425, 429}
 NO_SCHEMA = {400, 404, 415, 422, 501}
 MAX_ANSWER_BYTES = 4 << 20
 LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
-CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,47}")
+CODE = re.compile(r"[A-Za-z]{2,40}(_[A-Za-z]{1,40}){0,7}")
 REMEDIES = {
     400: "check the model's name, max_chars and max_tokens: the prompt may be longer than the model reads",
     401: "check the key in the variable that api_key_env names",
