@@ -107,10 +107,12 @@ def _answers_node(params: LabellingParams, number: int, inputs: Inputs) -> Node:
     assert ask is not None
 
     def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
-        from corpus.labelling.ask import label_pages  # an HTTP client: loaded where it is used
+        # An HTTP client, and Ray Data: loaded where they are used.
+        from cluster.labelling_batch import batch_answerers
+        from corpus.labelling.ask import label_pages
 
-        work = (inputs.out / WORK).make()
-        return label_pages(draft, with_local_files(ask, ctx.local), artifacts["pages"].path(PAGES), work, ctx.watch)
+        local, work = with_local_files(ask, ctx.local), (inputs.out / WORK).make()
+        return label_pages(draft, local, artifacts["pages"].path(PAGES), work, ctx.watch, batch=batch_answerers(local))
 
     about = f"ask {', '.join(m.name for m in ask.models)} for labels ({', '.join(ask.names)})"
     return Node(step_of("label-answers", number), "label-answers", VERSIONS["label-answers"],

@@ -89,6 +89,9 @@ def cell(text: str) -> str:
 
 def _id_cell(name: str) -> str:
     """An id as it is; what could be a number, a date or a formula is marked as text."""
+    if _CONTROL.search(name) or _BREAK.search(name) or name != name.strip():
+        raise InputError("an id holds line breaks, control characters or blanks around it", where="the sheet",
+                         expected="ids that a spreadsheet keeps", remedy="write the sheet as .jsonl")  # fmt: skip
     return name if _PLAIN_ID.match(name) else "'" + name
 
 
