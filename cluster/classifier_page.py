@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from cluster.labelling_report import labelling_section
 from evaluation.report import blocks
 from evaluation.report.blocks import Block, Cell, Figure, Note, Paragraph, Section, Tile, n_cell, right, table, x_cell
 from evaluation.report.mask import excerpt, mask
@@ -34,10 +35,11 @@ class Borderline:
     text: str | None = None
 
 
-def render(name: str, card: Card, borderline: Sequence[Borderline]) -> str:
-    """The page; the same artifact gives the same page."""
+def render(name: str, card: Card, borderline: Sequence[Borderline], labelling: Card | None = None) -> str:
+    """The page; the same artifacts give the same page. ``labelling``: the summary of the labels it learnt from."""
     chapters = (_quality, _classes, _reliability, _curve, _thresholds, _search)
-    parts = [*(chapter(card) for chapter in chapters), _borderline(borderline)]
+    labels = labelling_section(labelling) if labelling else None
+    parts = [*(chapter(card) for chapter in chapters), labels, _borderline(borderline)]
     return render_sheet(Sheet(
         "classifier", name, verdict(card), _meta(card), _tiles(card), tuple(_notes(card)), tuple(p for p in parts if p is not None),
         "Made from the classifier's artifact. Intervals are 95 %, of groups of held-out pages drawn with replacement. "

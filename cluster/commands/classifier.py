@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from cluster.classifier_page import Borderline, render, section_of, target_sentence, verdict
 from cluster.inspect.place import Place, open_place
+from cluster.steps.classifier import LABELS_STEP
 from corpus.classifier.train import CARD, HELD_OUT, SCORED
 from store.artifact import Artifact
 from store.errors import InputError
@@ -43,7 +44,7 @@ def write_page(path: str, step: str, html: str | None, n: int, with_text: bool) 
     if with_text:
         pages = with_texts(place, pages)
     with open(html, "w", encoding="utf-8") as file:
-        file.write(render(f"{step} {artifact.fingerprint[:16]}", card, pages))
+        file.write(render(f"{step} {artifact.fingerprint[:16]}", card, pages, labelling_of(place, artifact)))
     console.print(f"written: {html}")
 
 
@@ -57,6 +58,13 @@ def find(path: str, step: str) -> tuple[Place, Artifact]:
         raise InputError(f"this is an artifact of the step {place.artifact.step}", where=place.artifact.folder.url,
                          expected="a classifier, or a run with one")  # fmt: skip
     return place, place.artifact
+
+
+def labelling_of(place: Place, artifact: Artifact) -> dict[str, Json]:
+    """The summary of the labels that a classifier learnt from; empty if they were given, or are not here."""
+    fingerprint = artifact.manifest.inputs.get(LABELS_STEP)
+    folder = f"artifacts/{LABELS_STEP}/{fingerprint[:16]}" if fingerprint is not None else ""
+    return dict(Artifact.open(place.out / folder).manifest.summary) if folder and place.has(folder) else {}
 
 
 def borderline(artifact: Artifact, card: dict[str, Json], n: int) -> list[Borderline]:

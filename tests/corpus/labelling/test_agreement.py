@@ -70,7 +70,9 @@ def test_a_balanced_sheet_tells_the_f1_of_the_whole_and_its_interval_covers_it()
     rng = np.random.default_rng(3)
     truth = rng.random(4000) < 0.1
     said = np.where(truth, rng.random(4000) < 0.85, rng.random(4000) < 0.03)
-    frame = pl.DataFrame({"truth": np.where(truth, "medical", "other"), "model_label": np.where(said, "medical", "other"), "weight": 1.0})
+    frame = pl.DataFrame(
+        {"truth": np.where(truth, "medical", "other"), "model_label": np.where(said, "medical", "other"), "weight": 1.0}
+    )
     right = figures(Compared.of(LABELS[:2], frame["truth"], frame["model_label"]).table())["f1"][0]
     covered, plain = 0, []
     for seed in range(30):

@@ -166,7 +166,9 @@ def test_proportional_allocation_is_proportional():
 
 
 def test_strata_are_named_by_what_they_hold():
-    pages = pl.DataFrame({"host": ["a.de"] * 3 + [None, "b.de"], "n_chars": [10, 20, 30, 40, 50], "language_score": [0.2, 0.9, None, 0.5, 1.0]})
+    pages = pl.DataFrame(
+        {"host": ["a.de"] * 3 + [None, "b.de"], "n_chars": [10, 20, 30, 40, 50], "language_score": [0.2, 0.9, None, 0.5, 1.0]}
+    )
     assert strata_of(pages, (StratumParams(by="length", bounds=(20, 50)),)).to_list() == [
         "length below 20", "length 20 to 50", "length 20 to 50", "length 20 to 50", "length 50 and more"]  # fmt: skip
     assert strata_of(pages, (SCORE,)).to_list()[1:4] == [

@@ -51,7 +51,9 @@ class Made:
         params = SamplingParams.model_validate({"rounds": ROUNDS, "max_per_host": 15, **sample})
         source = FileSource(files=(str(self.root / "*.parquet"),), unit_docs=unit_docs)
         draft = Draft.begin(Folder(str(self.root / name)), Identity("label-sample", 1, {"round": number}))
-        return sample_pages(draft, executor or SerialExecutor(), params, number, source, list_units(source), earlier=earlier, judges=judges)
+        return sample_pages(
+            draft, executor or SerialExecutor(), params, number, source, list_units(source), earlier=earlier, judges=judges
+        )
 
 
 @pytest.fixture

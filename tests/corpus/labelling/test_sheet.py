@@ -22,7 +22,9 @@ hostile = st.one_of(some_text, st.sampled_from([
     "=HYPERLINK(\"http://x\")", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r\n=1", " =1", "'=1", "1e5", "00123", "2024-03-01", "MARCH1", "a;b\"c,d",
     "\x00=1", "\x1b[31m", "\u202ehidden", "＝1", "Zeile\nZeile",
 ]))  # fmt: skip
-ids = st.one_of(some_text, hostile).map(lambda t: re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", t).strip())
+ids = st.one_of(some_text, hostile).map(
+    lambda t: re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", t).strip()
+)
 ids = ids.filter(bool)
 
 
@@ -42,7 +44,7 @@ def test_no_cell_of_a_csv_is_a_formula_or_more_than_a_line(rows, blind, separato
         assert len(line) == len(found[0])
         for one in line:
             assert not one.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "|", "%", "＝"))
-            assert not any(c in one for c in "\n\r\x00\x1b\u202e\u2028") 
+            assert not any(c in one for c in "\n\r\x00\x1b\u202e\u2028")
     assert [line[0] for line in found[1:] if line[0][:1].isdigit()] == []
 
 
@@ -77,7 +79,12 @@ def test_jsonl_keeps_the_text_and_its_lines():
 @pytest.mark.parametrize("separator", SEPARATORS)
 @pytest.mark.parametrize("first", ["", "sep={}\r\n"])
 def test_sheets_are_read_as_spreadsheets_save_them(tmp_path, how, separator, first):
-    lines = [["ID ", "Text", "Label", "annotator"], [UMLAUT, "Größe; \"x\", y", " Medical", "ä"], ["'12", "", "other", ""], ["", "", "", ""]]
+    lines = [
+        ["ID ", "Text", "Label", "annotator"],
+        [UMLAUT, 'Größe; "x", y', " Medical", "ä"],
+        ["'12", "", "other", ""],
+        ["", "", "", ""],
+    ]
     out = io.StringIO()
     csv.writer(out, delimiter=separator, lineterminator="\r\n").writerows(lines)
     (tmp_path / "a.csv").write_bytes((first.format(separator) + out.getvalue()).encode(how))
@@ -138,7 +145,9 @@ def test_a_bad_sheet_is_refused_with_its_rows(tmp_path, name, text, message):
 
 def test_several_people_their_majority_and_empty_rows(tmp_path):
     (tmp_path / "a.csv").write_text("id;label;annotator\np1;medical;x\np1;other;y\np1;MEDICAL;z\np2;medical;x\np2;other;y\np3;;x\n")
-    (tmp_path / "b.jsonl").write_text('{"id": "p4", "label": "other", "annotator": "z"}\n{"id": "p4", "label": "other", "annotator": "z"}\n')
+    (tmp_path / "b.jsonl").write_text(
+        '{"id": "p4", "label": "other", "annotator": "z"}\n{"id": "p4", "label": "other", "annotator": "z"}\n'
+    )
     people = read_people([str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl")], LABELS, {"p1", "p2", "p3", "p4"})
     assert people.decided().rows() == [("p1", "medical"), ("p4", "other")]
     assert (people.n_empty, people.n_undecided, people.rows.height) == (1, 1, 6)
