@@ -95,13 +95,13 @@ def _sample(summary: Summary) -> Block:
         strata = [(k, v) for k, v in part_of(one, "strata").items() if isinstance(v, dict)]
         for name, row in strata[:MOST_STRATA]:
             shown = name if one.get("by") != "boundary" else f"at random, {name}"
-            rows.append([right(str(one["round"])), Cell(shown), n_cell(whole(row, "n_pool")), n_cell(whole(row, "n"))])
+            rows.append([Cell(str(one["round"])), Cell(shown), n_cell(whole(row, "n_pool")), n_cell(whole(row, "n"))])
         if more := strata[MOST_STRATA:]:
             n_pool, n = (sum(whole(v, k) for _, v in more) for k in ("n_pool", "n"))
-            rows.append([right(str(one["round"])), Cell(f"{len(more)} further strata"), n_cell(n_pool), n_cell(n)])
+            rows.append([Cell(str(one["round"])), Cell(f"{len(more)} further strata"), n_cell(n_pool), n_cell(n)])
         if n_near := whole(one, "n_boundary"):
             near = f"nearest to {one['threshold']}: scores {number(one, 'score_low') or 0:.3f} to {number(one, 'score_high') or 0:.3f}"
-            rows.append([right(str(one["round"])), Cell(near), n_cell(whole(one, "n_pool")), n_cell(n_near)])
+            rows.append([Cell(str(one["round"])), Cell(near), n_cell(whole(one, "n_pool")), n_cell(n_near)])
     note = "The pool is what the language stage keeps of pages drawn by a hash of their ids."
     return table("Pages drawn to be labelled", ["Round", "Stratum", "Pool", "Pages"], rows, note)
 
@@ -127,11 +127,11 @@ def _voters(summary: Summary) -> list[Block]:
         for v in rows_of(one, "voters"):
             votes = ", ".join(f"{n:,} {label}" for label, n in part_of(v, "votes").items())
             failed = number(v, "failure_rate")
-            rows.append([right(str(at)), Cell(str(v.get("name"))), Cell(votes), n_cell(whole(v, "asked_again")),
+            rows.append([Cell(str(at)), Cell(str(v.get("name"))), Cell(votes), n_cell(whole(v, "asked_again")),
                          x_cell(failed, "" if failed is None else f"{100 * failed:.2f} %")])  # fmt: skip
         for p in rows_of(one, "agreement"):
             kappa = with_interval({**p, "kappa_low": p.get("low"), "kappa_high": p.get("high")}, "kappa")
-            pairs.append([right(str(at)), Cell(f"{p.get('a')} and {p.get('b')}"), right(kappa), n_cell(whole(p, "n"))])
+            pairs.append([Cell(str(at)), Cell(f"{p.get('a')} and {p.get('b')}"), right(kappa), n_cell(whole(p, "n"))])
     found: list[Block] = []
     if rows:
         note = "An answer that is no label after all tries is a failure; it is never guessed."

@@ -53,15 +53,26 @@ class Compared:
         return np.asarray(flat, np.float64).reshape(k, k + 1)
 
     def drawn_tables(self, seed: int) -> F64:
-        """[N_DRAWS, k, k + 1] tables of pages drawn with replacement within what is said."""
-        rng = np.random.default_rng(seed)
-        groups = [np.flatnonzero(self.said == s) for s in np.unique(self.said)]
-        out = np.empty((N_DRAWS, len(self.labels), len(self.labels) + 1))
+        """[N_DRAWS, k, k + 1] tables of pages drawn with replacement within what is said.
+
+        A cell without pages is drawn as if it held a k-th of a page (a gamma variate, as of a Dirichlet prior): that no page was seen in
+        it is no proof that there is none, and without this a figure of 1 would have no interval.
+        """
+        rng, k = np.random.default_rng(seed), len(self.labels)
+        groups = [(s, np.flatnonzero(self.said == s)) for s in np.unique(self.said).tolist()]
+        unseen = [
+            (s, t, float(self.weights[rows].mean()))
+            for s, rows in groups
+            for t in sorted(set(range(k)) - set(self.truth[rows].tolist()))
+        ]
+        out = np.empty((N_DRAWS, k, k + 1))
         for draw in out:
             times = np.zeros(len(self.said))
-            for rows in groups:
+            for _, rows in groups:
                 times[rows] = np.bincount(rng.integers(0, len(rows), len(rows)), minlength=len(rows))
             draw[:] = self.table(times)
+        for s, t, weight in unseen:
+            out[:, t, s] += weight * rng.gamma(1 / k, size=N_DRAWS)
         return out
 
     def json(self, seed: int) -> dict[str, Json]:
@@ -113,7 +124,7 @@ def with_limits(name: str, value: F64, draws: F64) -> dict[str, Json]:
     out: dict[str, Json] = {name: round(float(value), 5)}
     if len(drawn):
         low, high = np.percentile(drawn, [2.5, 97.5])
-        out |= {f"{name}_low": round(float(low), 5), f"{name}_high": round(float(high), 5)}
+        out |= {f"{name}_low": round(min(float(low), float(value)), 5), f"{name}_high": round(max(float(high), float(value)), 5)}
     return out
 
 

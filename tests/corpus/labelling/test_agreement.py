@@ -84,3 +84,22 @@ def test_a_balanced_sheet_tells_the_f1_of_the_whole_and_its_interval_covers_it()
         plain.append(figures(Compared.of(LABELS[:2], sheet["truth"], sheet["model_label"]).table())["f1"][0])
     assert covered >= 25
     assert abs(np.mean(plain) - right) > 0.05  # what the figures would be without weights
+
+
+def test_an_error_that_no_sheet_shows_is_in_the_interval():
+    """The model misses 1 % of what it calls other: most sheets show no such page, and recall is not 1 for sure."""
+    rng = np.random.default_rng(5)
+    said = rng.random(4000) < 0.1
+    truth = np.where(said, rng.random(4000) < 0.9, rng.random(4000) < 0.01)
+    frame = pl.DataFrame(
+        {"truth": np.where(truth, "medical", "other"), "model_label": np.where(said, "medical", "other"), "weight": 1.0}
+    )
+    right = figures(Compared.of(LABELS[:2], frame["truth"], frame["model_label"]).table())["recall"][0]
+    covered = n_perfect = 0
+    for seed in range(30):
+        sheet = pl.concat([frame.filter(pl.col("model_label") == label).sample(60, seed=seed) for label in LABELS[:2]])
+        compared = Compared.of(LABELS[:2], sheet["truth"], sheet["model_label"], weights_to(sheet, frame))
+        found = compared.json(seed)["by_label"][0]
+        covered += found["recall_low"] <= right <= found["recall_high"]
+        n_perfect += found["recall"] == found["recall_high"] == 1.0
+    assert covered >= 25 and n_perfect >= 10
