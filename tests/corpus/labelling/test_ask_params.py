@@ -129,7 +129,8 @@ def test_a_prompt_needs_no_system_message_and_no_more_for_a_further_try(tmp_path
     "text",
     ["", "just words", "name: x\n", "name: x\nuser: no place\n", "name: x y\nuser: '{page}'\n",
      "name: x\nuser: '{page}'\nsytem: s\n",
-     "name: x\nuser: [1]\n", "name: !!python/object/apply:os.system ['true']\nuser: '{page}'\n", "name: x\nuser: '{page}'\ndigest: d\n"],
+     "name: x\nuser: [1]\n", "name: !!python/object/apply:os.system ['true']\nuser: '{page}'\n",
+     "name: x\nuser: '{page}'\ndigest: d\n"],
 )  # fmt: skip
 def test_files_that_are_no_prompts(tmp_path, text):
     file = tmp_path / "p.yaml"
