@@ -7,6 +7,7 @@ Tests give it faults to act out; the benchmark of labelling runs it as a process
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -83,6 +84,10 @@ class Server:
 
             def do_POST(self) -> None:
                 outer.handle(self)
+
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):  # a client that was killed
+                    super().handle()
 
             def do_GET(self) -> None:
                 outer.act(self, Action(body={"requests": len(outer.asked)}), "")

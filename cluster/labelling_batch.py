@@ -80,7 +80,8 @@ class BatchAnswerer:
                 if (request := left.pop(int(row["row"]), None)) is not None:
                     yield request, reply_of(row, self.params.max_tokens)
         except RayError as error:
-            raise ResourceError(f"the model cannot be run on the cluster ({type(error).__name__})", where=self.model.name,
+            why = f"the model cannot be run on the cluster ({type(error).__name__})"
+            raise ResourceError(why, where=self.model.name,
                                 remedy="see Ray's logs of the GPU nodes, then run again: answers so far are kept") from error  # fmt: skip
         yield from ((request, NoAnswer("the engine gave nothing back")) for request in left.values())
 

@@ -28,14 +28,13 @@ from corpus.labelling.endpoint import Endpoint
 from corpus.labelling.outcome import write_outcome
 from corpus.labelling.pages import PagesFile
 from corpus.labelling.request import Answerer, NoAnswer, Request, Voter, voters_of
-from corpus.labelling.request_cache import Cached, RequestCache, open_cache
+from corpus.labelling.request_cache import ANSWERS, Cached, RequestCache, open_cache
 from store.artifact import Artifact, Draft
 from store.errors import RecipeError, StepError
 from store.executor import Progress, Watcher, ignore
 from store.fs import Folder
 from store.params import Json
 
-CACHE = "answers"
 log = logging.getLogger(__name__)
 
 
@@ -59,7 +58,7 @@ def label_pages(
             far are kept; the same call goes on.
     """
     begin, file = time.perf_counter(), PagesFile.open(pages)
-    with open_cache(work / CACHE) as cache:
+    with open_cache(work / ANSWERS) as cache:
         estimate = estimate_pages(params, file, work, cache).check(params)
         for line in estimate.lines():  # a warning, because nothing less reaches the terminal, and money is about to be spent
             log.warning("labels: %s", line)

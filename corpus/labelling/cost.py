@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from corpus.labelling.ask_params import AskParams, ModelParams
 from corpus.labelling.pages import PagesFile
 from corpus.labelling.request import Voter, voters_of
-from corpus.labelling.request_cache import RequestCache, read_cache
+from corpus.labelling.request_cache import ANSWERS, RequestCache, read_cache
 from store.errors import StepError
 from store.fs import Folder
 from store.params import Json
@@ -94,9 +94,9 @@ def _time(minutes: float | None) -> str:
 
 
 def estimate_pages(params: AskParams, pages: str | PagesFile, work: Folder, cache: RequestCache | None = None) -> Estimate:
-    """The estimate for a file of pages, with what is in the cache taken off. Reads all pages once; sends nothing."""
+    """The estimate for a file of pages, with what the cache in ``work`` answers taken off. Reads all pages once; sends nothing."""
     file = PagesFile.open(pages) if isinstance(pages, str) else pages
-    known = read_cache(work) if cache is None else cache
+    known = read_cache(work / ANSWERS) if cache is None else cache
     voters = voters_of(params)
     asked, cached, tokens_in = ([0] * len(voters) for _ in range(3))
     seen: set[str] = set()

@@ -25,6 +25,8 @@ from corpus.labelling.answer import FAILURES, READER, Verdict
 from store.errors import ResourceError, from_os_error
 from store.fs import Folder
 
+ANSWERS = "answers"
+"""The folder of the cache below a step's working folder."""
 FILE = "answers-{:03d}.jsonl"
 MAX_FILES = 1000
 SYNC_LINES, SYNC_S = 64, 1.0
