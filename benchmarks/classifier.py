@@ -7,10 +7,10 @@ Sections:
 
 * silver (with --data): the pages of FOLDER/web with topic_hint of FOLDER/truth/web.parquet as labels, "unsure" left out, 20,000 of them
   as a recipe would draw. An article (column source) and its near-duplicates are on one side; a fifth of the articles are test pages.
-  fastText learns from all training pages, with the recipe's defaults (``f1_fasttext``) and as a search of 9 trials finds
-  (``f1_fasttext_searched``); the embedding from --train-pages of them (3,000, half positive), the encoder from two thirds as many, at
-  --max-tokens tokens (128), in batches of 16 with a peak rate of 1e-4. All are judged on the same --test-pages pages (2,000, half
-  positive as far as these go). ``f1_fasttext_same_pages`` is fastText on the embedding's pages.
+  fastText learns from all training pages, with the recipe's defaults (``f1_fasttext``) and as a search of --trials (9) finds
+  (``f1_fasttext_searched``; --trials 0: not at all); the embedding from --train-pages of them (3,000, half positive), the encoder from
+  two thirds as many, at --max-tokens tokens (128), in batches of 16 with a peak rate of 1e-4. All are judged on the same --test-pages
+  pages (2,000, half positive as far as these go). ``f1_fasttext_same_pages`` is fastText on the embedding's pages.
 * sample: the built-in sample with its truth, split by page and near-duplicates, learnt and judged likewise.
 * cascade (figures of silver and sample): fastText at a loose threshold, then the encoder. The threshold is the highest that keeps
   98 % of the positive validation pages. ``recall_lost``: of the positive test pages that the encoder finds, the share that fastText
@@ -20,7 +20,8 @@ Sections:
 
 --encoder is a folder with a transformers encoder, or a wheel with the 4-bit multilingual-e5-small (benchmarks/e5_folder.py); without it
 the encoder is a small random one, and ``encoder_is_random`` is true. F1 is at 0.5; intervals are of articles drawn with replacement.
-Writes benchmarks/results/classifier.json; figures of sections that are not run stay as they were.
+Writes benchmarks/results/classifier.json, and with an encoder its rates for `definemed plan` (cluster/rates.json). Figures of sections
+that are not run stay as they were.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Job:
         os.makedirs(work, exist_ok=True)
         self.encoder = encoder_folder(options.encoder, work) if options.encoder else None
         self.max_tokens = options.max_tokens if self.encoder else 64
+        self.trials = min(2, options.trials) if options.quick else options.trials
         self.n_train, self.n_test = (300, 200) if options.quick else (options.train_pages, options.test_pages)
 
     def params(self, kind: str) -> ClassifierParams:
@@ -101,6 +103,7 @@ def main() -> None:
     parser.add_argument("--work", help="folder for working files; default: a temporary one")
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--train-pages", type=int, default=3000)
+    parser.add_argument("--trials", type=int, default=9, help="trials of the search of fastText's settings; 0: none")
     parser.add_argument("--test-pages", type=int, default=2000)
     options = parser.parse_args()
     names = options.only.split(",") if options.only else [n for n in SECTIONS if options.data or n != "silver"]
@@ -141,6 +144,13 @@ def silver(job: Job) -> Figures:
 
 def sample(job: Job) -> Figures:
     """The built-in sample; its pages on health are the positive ones."""
+    folder = sample_folder(job)
+    labels = pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label", group=pl.lit(None, pl.String))
+    return measure(job, "sample", read_web(folder), labels)
+
+
+def sample_folder(job: Job) -> str:
+    """The built-in sample, written once."""
     from corpus.sample.generate import file_plan, write_side_files, write_web_file
     from corpus.sample.params import SampleParams
 
@@ -151,8 +161,35 @@ def sample(job: Job) -> Figures:
     for file in file_plan(params):
         write_web_file(params, file.index, os.path.join(folder, "web", file.name), os.path.join(folder, "truth", file.name))
     write_side_files(params, folder)
-    labels = pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label", group=pl.lit(None, pl.String))
-    return measure(job, "sample", read_web(folder), labels)
+    return folder
+
+
+def encoder(job: Job) -> Figures:
+    """Scoring at scale against the bare forward, on real pages or those of the built-in sample."""
+    from benchmarks.encoder_peer import compare
+
+    n = 64 if job.quick else 128
+    if job.data:
+        pages = read_web(job.data).sort("id").gather_every(400)["text"].to_list()[:n]
+    else:
+        pages = read_web(sample_folder(job))["text"].to_list()[:n]
+    found = compare(job.params("embedding"), pages, [i % 2 for i in range(n)], os.path.join(job.work, "peer"), 1 if job.quick else 3)
+    for key, value in found.items():
+        print(f"encoder.{key:<36} {value}", flush=True)
+    if job.encoder is not None and not job.quick:
+        write_rates(found)
+    return {f"encoder.{key}": value for key, value in found.items()} | {"encoder.is_random": job.encoder is None}
+
+
+def write_rates(found: Figures) -> None:
+    """The rates of an encoder on a core, for `definemed plan`; the others are benchmarks/road.py's."""
+    path = os.path.join(ROOT, "cluster", "rates.json")
+    with open(path, encoding="utf-8") as file:
+        body = json.load(file)
+    body["encoder"] = {"gflops_per_core": found["gflops_per_core"], "tokenise_us": found["tokenise_us_per_page"]}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(body, file, indent=1, sort_keys=True)
+        file.write("\n")
 
 
 def read_web(folder: str) -> pl.DataFrame:
@@ -183,9 +220,11 @@ def measure(job: Job, section: str, pages: pl.DataFrame, labels: pl.DataFrame) -
                         f"{section}.n_groups_test": len(np.unique(test.groups)), f"{section}.encoder_is_random": job.encoder is None,
                         f"{section}.max_tokens": job.max_tokens}  # fmt: skip
     for name, (kind, train) in plan.items():
+        if name == "fasttext_searched" and not job.trials:
+            continue
         params = job.params(kind)
         if name == "fasttext_searched":
-            params = searched(params, sides["train"], sides["validation"], 2 if job.quick else 9)
+            params = searched(params, sides["train"], sides["validation"], job.trials)
         model, found_figures = judge(params, name, train, held, test)
         scores[name] = model.probabilities(test.texts)[:, 0]
         if name == "fasttext":
@@ -258,7 +297,7 @@ def drawn(pages: Pages, n: int) -> Pages:
 
 
 GROUPS = {"silver": "cascade", "sample": "cascade_sample"}
-SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample}
+SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample, "encoder": encoder}
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
-from cluster.classifier_page import Borderline, render, section_of, target_sentence, verdict
+from cluster.classifier_page import Borderline, Cascade, render, section_of, target_sentence, verdict
 from cluster.inspect.place import Place, open_place
 from corpus.classifier.train import CARD, HELD_OUT, SCORED
 from store.artifact import Artifact
@@ -43,7 +43,7 @@ def write_page(path: str, step: str, html: str | None, n: int, with_text: bool) 
     if with_text:
         pages = with_texts(place, pages)
     with open(html, "w", encoding="utf-8") as file:
-        file.write(render(f"{step} {artifact.fingerprint[:16]}", card, pages))
+        file.write(render(f"{step} {artifact.fingerprint[:16]}", card, pages, cascade_of(place, artifact)))
     console.print(f"written: {html}")
 
 
@@ -57,6 +57,18 @@ def find(path: str, step: str) -> tuple[Place, Artifact]:
         raise InputError(f"this is an artifact of the step {place.artifact.step}", where=place.artifact.folder.url,
                          expected="a classifier, or a run with one")  # fmt: skip
     return place, place.artifact
+
+
+def cascade_of(place: Place, artifact: Artifact) -> Cascade | None:
+    """What the run's scoring with this classifier says of the first step; None if it did not score with it, or has not yet."""
+    for scoring in place.of_kind("scoring") if place.record is not None else []:
+        if scoring.manifest.inputs.get("classifier") == artifact.fingerprint:
+            name = str(scoring.manifest.summary["classifier"])
+            chosen: dict[str, Json] = {}
+            for select in place.of_kind("select"):
+                chosen |= section_of(section_of(select.manifest.summary, "recall_lost"), name)
+            return Cascade(name, section_of(scoring.manifest.summary, "recall"), chosen)
+    return None
 
 
 def borderline(artifact: Artifact, card: dict[str, Json], n: int) -> list[Borderline]:
