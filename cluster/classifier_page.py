@@ -13,6 +13,7 @@ from typing import cast
 from cluster.labelling_report import labelling_section
 from evaluation.report import blocks
 from evaluation.report.blocks import Block, Cell, Figure, Note, Paragraph, Section, Tile, n_cell, right, table, x_cell
+from evaluation.report.cascade import blocks_of
 from evaluation.report.mask import excerpt, mask
 from evaluation.report.page import Sheet, render_sheet
 from evaluation.report.plots import Dot, Series, dots, histogram, lines
@@ -35,11 +36,22 @@ class Borderline:
     text: str | None = None
 
 
-def render(name: str, card: Card, borderline: Sequence[Borderline], labelling: Card | None = None) -> str:
+@dataclass(frozen=True)
+class Cascade:
+    """What a run says of the first step in front of this classifier: curves by threshold, and the recipe's threshold."""
+
+    name: str
+    recall: Card
+    chosen: Card
+
+
+def render(
+    name: str, card: Card, borderline: Sequence[Borderline], labelling: Card | None = None, cascade: Cascade | None = None
+) -> str:
     """The page; the same artifacts give the same page. ``labelling``: the summary of the labels it learnt from."""
     chapters = (_quality, _classes, _reliability, _curve, _thresholds, _search)
     labels = labelling_section(labelling) if labelling else None
-    parts = [*(chapter(card) for chapter in chapters), labels, _borderline(borderline)]
+    parts = [*(chapter(card) for chapter in chapters), _cascade(cascade), labels, _borderline(borderline)]
     return render_sheet(Sheet(
         "classifier", name, verdict(card), _meta(card), _tiles(card), tuple(_notes(card)), tuple(p for p in parts if p is not None),
         "Made from the classifier's artifact. Intervals are 95 %, of groups of held-out pages drawn with replacement. "
@@ -256,6 +268,11 @@ def _search(card: Card) -> Section | None:
     rows = [[right(str(r.get(k))) for k in keys] for r in order]
     text = "Settings judged on validation pages: all on a third of the training pages, the best third of them on all."
     return Section("search", "The search", (Paragraph(text), table("Trials", [k.replace("_", " ") for k in keys], rows)))
+
+
+def _cascade(cascade: Cascade | None) -> Section | None:
+    found = blocks_of(cascade.name, cascade.recall, cascade.chosen) if cascade is not None else []
+    return Section("cascade", "What the first step loses", tuple(found)) if found else None
 
 
 def _borderline(pages: Sequence[Borderline]) -> Section | None:

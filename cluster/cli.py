@@ -76,12 +76,20 @@ def plan(
     mfu: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the devices' peak that training is assumed to reach.")] = 0.4,
     tokens: Annotated[float | None, typer.Option(min=1, help="Tokens of each training, e.g. 5.1e9; default: what is packed.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="Price of one device for one hour, in any money.")] = None,
+    docs: Annotated[float | None, typer.Option(min=1, help="Pages to estimate for, e.g. 496e6; default: those of the source.")] = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="CPU cores; default: cluster.workers, else this machine's.")] = None,
+    pass_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of the pages that reach an encoder; default: by the classifier's card.")
+    ] = None,
+    encoder_rate: Annotated[float | None, typer.Option(min=0.001, help="Pages/s that one device scores, if you measured it.")] = None,
 ) -> None:
     """Show the passes and steps of a recipe, what is done already, and what the rest would cost. Runs nothing."""
     from cluster.commands.plan import show_plan
+    from cluster.commands.plan_scoring import Scoring
     from cluster.commands.plan_training import Hardware
 
-    show_plan(recipe, overrides or [], out, Hardware(gpu, gpus, mfu, tokens, price))
+    scoring = Scoring(docs, pass_share, encoder_rate, cores)
+    show_plan(recipe, overrides or [], out, Hardware(gpu, gpus, mfu, tokens, price), scoring)
 
 
 @app.command()

@@ -25,9 +25,11 @@ from corpus.packing import MixtureEntry
 from corpus.packing.params import Rehydrate
 from corpus.repeated import RepeatedTextParams
 from corpus.sample.params import SampleParams
+from corpus.scoring import ScoringParams
 from corpus.select import SelectParams, SetRule
 from corpus.source import FileSource
 from corpus.stages import AnyStage
+from corpus.stages.score import Score
 from corpus.tokenizer import TokenizerParams
 from evaluation.params import EvaluationParams
 from merging.params import MergeParams
@@ -65,6 +67,9 @@ class CorpusParams(Params):
     labelling: LabellingParams | None = Field(default=None, description="Pages to label and who labels them; null: labels are given.")
     classifier: ClassifierParams | None = Field(default=None, description="Topic classifier trained from labelled pages; null: none.")
     classifiers: dict[str, ClassifierParams] = Field(default={}, description="Further classifiers by name, e.g. topics or an encoder.")
+    scoring: dict[str, ScoringParams] = Field(
+        default={}, description="Encoders of classifiers, by their names, over what deduplication left: a second, finer step."
+    )
     stages: tuple[AnyStage, ...] = Field(description="Stages of pass 1 in order.", min_length=1)
     dedup: DedupParams | None = Field(default=DedupParams(), description="Deduplication; needs the signature stage; null: off.")
     repeated_text: RepeatedTextParams | None = Field(
@@ -87,6 +92,32 @@ class CorpusParams(Params):
         if len(set(names)) != len(names):
             raise ValueError(f"a stage is listed twice ({', '.join(n for n in names if names.count(n) > 1)})")
         return self
+
+    @model_validator(mode="after")
+    def _classifiers_exist(self) -> CorpusParams:
+        for problem in unknown_classifiers(self):
+            raise ValueError(problem)
+        return self
+
+
+def unknown_classifiers(corpus: CorpusParams) -> list[str]:
+    """Scores by classifiers that are not there or cannot give them."""
+    problems, known = [], ", ".join(corpus.classifiers) or "none"
+    for stage in (s for s in (*corpus.stages, *corpus.after_dedup) if isinstance(s, Score) and s.classifier is not None):
+        found = corpus.classifiers.get(str(stage.classifier))
+        if found is None:
+            problems.append(f"{stage.name}: there is no classifier {stage.classifier} in corpus.classifiers ({known})")
+        elif found.kind != "fasttext":
+            problems.append(f"{stage.name}: {stage.classifier} is of kind {found.kind}; name it in corpus.scoring instead")
+    first = {s.name for s in corpus.stages}
+    for name, params in corpus.scoring.items():
+        if name not in corpus.classifiers:
+            problems.append(f"scoring.{name}: there is no classifier {name} in corpus.classifiers ({known})")
+        elif corpus.classifiers[name].kind == "fasttext":
+            problems.append(f"scoring.{name}: it is of kind fasttext; list the stage score with classifier: {name} instead")
+        if params.after not in (None, "score", *first):
+            problems.append(f"scoring.{name}.after: there is no stage {params.after} in corpus.stages")
+    return problems
 
 
 class TokensParams(Params):
@@ -180,6 +211,16 @@ class EvaluationSection(EvaluationParams):
     )
 
 
+class ScoringWorkers(Params):
+    """Workers of the steps scoring/NAME: each holds a model, and with use_gpu a device or a share of one."""
+
+    gpus: float = Field(default=1.0, gt=0, le=1, description="Share of a GPU of a worker, with use_gpu; 0.5: two workers on a GPU.")
+    cpus: int | None = Field(
+        default=None, ge=1, description="Cores of a worker, for tokenising or on CPUs for all; null: 8 with a GPU, else 1."
+    )
+    workers: int | None = Field(default=None, ge=1, description="Workers at most; null: as many as the cluster holds.")
+
+
 class ClusterParams(Params):
     """How work runs. No count of workers changes a byte of the corpus; GPUs and training gangs change rounding in models and scores."""
 
@@ -187,6 +228,7 @@ class ClusterParams(Params):
     attempts: int = Field(default=3, ge=1, description="Attempts at a task before it fails the step.")
     train_workers: int = Field(default=1, ge=1, description="Ray Train workers (one per GPU, or one per node without).")
     use_gpu: bool = Field(default=False, description="Give each training worker a GPU.")
+    scoring: ScoringWorkers = Field(default=ScoringWorkers(), description="Workers that score with an encoder.")
 
 
 ModelSpec = Annotated[TrainedModel | MergedModel | GivenModel, Field(union_mode="left_to_right")]

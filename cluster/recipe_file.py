@@ -140,11 +140,15 @@ def _child(node: Json, key: str, path: str, *, create: bool) -> Json:
 
 
 def _index(node: list[Json], key: str, path: str) -> int:
-    """A list item by number, or by its ``stage`` name (corpus.stages.language.min_score=0.7)."""
-    names = [item.get("stage") if isinstance(item, dict) else None for item in node]
+    """A list item by number, or by its ``stage`` name (corpus.stages.language.min_score=0.7; a named classifier's is score-NAME)."""
+    names = [_stage_name(item) if isinstance(item, dict) else None for item in node]
     if key in names:
         return names.index(key)
     if key.isdigit() and int(key) < len(node):
         return int(key)
     known = ", ".join(str(n) for n in names if n) or f"0 to {len(node) - 1}"
     raise RecipeError(f"the list has no item {key}", where=f"--set {path}", expected=known)
+
+
+def _stage_name(item: dict[str, Json]) -> Json:
+    return f"{item.get('stage')}-{item['classifier']}" if item.get("classifier") is not None else item.get("stage")

@@ -52,9 +52,9 @@ def open_stages(stages: Sequence[Stage], resources: Resources) -> list[OpenStage
 
 def score_columns(stage: Stage) -> tuple[str, ...]:
     """Columns whose distribution is worth a histogram: scores in [0, 1]."""
-    named = [f.name for f in stage.writes if pa.types.is_floating(f.type) and f.name.endswith("_score")]
     column = getattr(stage, "column", None)
-    return (*named, column) if isinstance(column, str) else tuple(named)
+    floats = [f.name for f in stage.writes if pa.types.is_floating(f.type)]
+    return tuple(n for n in floats if n.endswith("_score") or (isinstance(column, str) and n.startswith(column)))
 
 
 S = TypeVar("S", Stage, OpenStage)

@@ -8,7 +8,9 @@ moves another one; near-duplicates cannot straddle the border because deduplicat
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,7 @@ from pydantic import Field
 from corpus.draw import unit_interval
 from corpus.ledger import Ledger
 from corpus.outputs import Outputs
-from corpus.passes import drop, open_stages, peak_rss_mb, run_stages
+from corpus.passes import OpenStage, drop, open_stages, peak_rss_mb, run_stages
 from corpus.repeated.params import RepeatedTextParams
 from corpus.repeated.removal import RepeatedText
 from corpus.stage import KEEP, Outcome, Resources, Stage
@@ -36,12 +38,22 @@ DUPLICATES = ("exact_duplicate", "near_duplicate")
 UNSELECTED = ("no_set", "not_sampled")
 
 
+class Bounds(Params):
+    """Bounds of a column of numbers, both inclusive."""
+
+    min: float | None = Field(default=None, description="Smallest value that fits; null: no bound.")
+    max: float | None = Field(default=None, description="Largest value that fits; null: no bound.")
+
+
 class SetRule(Params):
     """Which documents make a set."""
 
     column: str | None = Field(default=None, description="Score column to look at, e.g. score_medical; null: any document fits.")
     min: float | None = Field(default=None, description="Smallest score that fits; null: no bound.")
     max: float | None = Field(default=None, description="Largest score that fits; null: no bound.")
+    where: dict[str, str | tuple[str, ...] | Bounds] = Field(
+        default={}, description="Further columns, all of which must fit: a label, a list of labels, or {min: , max: } of a number."
+    )
     share: float = Field(default=1.0, ge=0.0, le=1.0, description="Share of the fitting documents to take, drawn by id.")
     heldout: float = Field(default=0.0, ge=0.0, le=0.5, description="Share of the taken documents held out for evaluation.")
 
@@ -124,6 +136,12 @@ class ClustersFile:
         return self.held[1]
 
 
+class ScoredFile(Protocol):
+    """Scores that another step computed (corpus.scoring.attach): the stage that attaches those of a file."""
+
+    def open(self, key: str) -> OpenStage: ...
+
+
 class SelectWorker:
     """A kept file of pass 1 into one file per set, plus dropped/."""
 
@@ -136,12 +154,14 @@ class SelectWorker:
         resources: Resources,
         dropped_text_share: float,
         repeated: tuple[RepeatedTextParams, Folder] | None = None,
+        scored: Sequence[ScoredFile] = (),
     ) -> None:
         self.folder, self.params, self.text_share = folder, params, dropped_text_share
         self.clusters = ClustersFile(clusters)
         # Repeated text goes first: a benchmark's page or a filter should see what is left.
         cutting = [RepeatedText.read(repeated[1]).open(repeated[0])] if repeated else []
         self.stages = cutting + open_stages(stages, resources)
+        self.scored = tuple(scored)
 
     def run(self, task: Task) -> Receipt:
         """payload: {"file": path or URL of the kept file}."""
@@ -150,23 +170,27 @@ class SelectWorker:
         with Outputs(self.folder, task.key) as outputs, open_input(str(task.payload["file"])) as handle:
             kept = pq.ParquetFile(handle, page_checksum_verification=True)
             duplicates = self.clusters.of(kept)
+            # Scores first: a page below a threshold need not be judged by what follows.
+            stages = [s.open(task.key) for s in self.scored] + self.stages
             for batch in kept.iter_batches(1000):
                 ledger.counts["read"] += batch.num_rows
-                self._select(batch, duplicates, outputs, ledger)
+                self._select(batch, duplicates, stages, outputs, ledger)
             files = outputs.close()
         ledger.check(f"select {task.key}")
         ledger.took("total", time.perf_counter() - begin)
         timing = {**ledger.timing, "peak_rss_mb": peak_rss_mb()}
         return Receipt(key=task.key, files=tuple(files), counts=dict(ledger.counts), data=ledger.data(), timing=timing)
 
-    def _select(self, batch: pa.RecordBatch, duplicates: Duplicates, outputs: Outputs, ledger: Ledger) -> None:
+    def _select(
+        self, batch: pa.RecordBatch, duplicates: Duplicates, stages: Sequence[OpenStage], outputs: Outputs, ledger: Ledger
+    ) -> None:
         verdict, sizes = duplicates.judge(batch.column(KEY.name).to_numpy())
         # The source's own cluster size (FineWeb2 is deduplicated already) multiplies with ours; rehydration needs the product.
         old = batch.column("minhash_cluster_size").fill_null(1).to_numpy(zero_copy_only=False)
         at = batch.schema.get_field_index("minhash_cluster_size")
         batch = batch.set_column(at, "minhash_cluster_size", pa.array(np.maximum(old, 1) * sizes, pa.int64()))
         batch = drop(batch, "dedup", DUPLICATES, Outcome(verdict=verdict), outputs, ledger, self.text_share)
-        batch = run_stages(batch, self.stages, outputs, ledger, self.text_share)
+        batch = run_stages(batch, stages, outputs, ledger, self.text_share)
         if batch.num_rows:
             self._into_sets(batch, outputs, ledger)
 
@@ -197,16 +221,42 @@ def assign(batch: pa.RecordBatch, params: SelectParams) -> tuple[npt.NDArray[np.
     for i, rule in enumerate(params.sets.values()):
         fits = np.ones(n, np.bool_)
         if rule.column is not None:
-            if rule.column not in batch.schema.names:
-                raise InputError(f"the score column {rule.column} does not exist", where="corpus.select.sets",
-                                 expected=f"one of {', '.join(batch.schema.names)}",
-                                 remedy="add the stage that writes it to corpus.stages")  # fmt: skip
-            kind = batch.schema.field(rule.column).type
-            if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-                raise InputError(f"the column {rule.column} holds no numbers but {kind}", where="corpus.select.sets",
-                                 expected="the score column of a stage, such as score_medical")  # fmt: skip
-            last = batch.column(rule.column).to_numpy(zero_copy_only=False).astype(np.float64)
-            fits &= (last >= rule.min) if rule.min is not None else True
-            fits &= (last <= rule.max) if rule.max is not None else True
+            last = _numbers(batch, rule.column)
+            fits &= _within(last, rule)
+        for column, wanted in rule.where.items():
+            fits &= _within(_numbers(batch, column), wanted) if isinstance(wanted, Bounds) else _labelled(batch, column, wanted)
         which[(which < 0) & fits] = i
     return which, last
+
+
+def _numbers(batch: pa.RecordBatch, column: str) -> npt.NDArray[np.float64]:
+    """A column of numbers; InputError if there is none of this name or it holds something else."""
+    kind = _kind(batch, column)
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise InputError(f"the column {column} holds no numbers but {kind}", where="corpus.select.sets",
+                         expected="the score column of a stage, such as score_medical; labels go to where")  # fmt: skip
+    return batch.column(column).to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _within(values: npt.NDArray[np.float64], bounds: SetRule | Bounds) -> npt.NDArray[np.bool_]:
+    fits = np.ones(len(values), np.bool_)
+    fits &= (values >= bounds.min) if bounds.min is not None else True
+    fits &= (values <= bounds.max) if bounds.max is not None else True
+    return fits
+
+
+def _labelled(batch: pa.RecordBatch, column: str, wanted: str | tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    kind = _kind(batch, column)
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(f"the column {column} holds no labels but {kind}", where="corpus.select.sets",
+                         expected="a column of labels, or bounds such as {min: 0.5}")  # fmt: skip
+    labels = pa.array([wanted] if isinstance(wanted, str) else list(wanted), kind)
+    return np.asarray(pc.is_in(batch.column(column), value_set=labels).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _kind(batch: pa.RecordBatch, column: str) -> pa.DataType:
+    if column not in batch.schema.names:
+        raise InputError(f"the score column {column} does not exist", where="corpus.select.sets",
+                         expected=f"one of {', '.join(batch.schema.names)}",
+                         remedy="add the stage that writes it to corpus.stages")  # fmt: skip
+    return batch.schema.field(column).type

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
-from cluster.classifier_page import Borderline, render, section_of, target_sentence, verdict
+from cluster.classifier_page import Borderline, Cascade, render, section_of, target_sentence, verdict
 from cluster.inspect.place import Place, open_place
 from cluster.steps.classifier import LABELS_STEP
 from corpus.classifier.train import CARD, HELD_OUT, SCORED
@@ -44,7 +44,8 @@ def write_page(path: str, step: str, html: str | None, n: int, with_text: bool) 
     if with_text:
         pages = with_texts(place, pages)
     with open(html, "w", encoding="utf-8") as file:
-        file.write(render(f"{step} {artifact.fingerprint[:16]}", card, pages, labelling_of(place, artifact)))
+        shown = render(f"{step} {artifact.fingerprint[:16]}", card, pages, labelling_of(place, artifact), cascade_of(place, artifact))
+        file.write(shown)
     console.print(f"written: {html}")
 
 
@@ -65,6 +66,18 @@ def labelling_of(place: Place, artifact: Artifact) -> dict[str, Json]:
     fingerprint = artifact.manifest.inputs.get(LABELS_STEP)
     folder = f"artifacts/{LABELS_STEP}/{fingerprint[:16]}" if fingerprint is not None else ""
     return dict(Artifact.open(place.out / folder).manifest.summary) if folder and place.has(folder) else {}
+
+
+def cascade_of(place: Place, artifact: Artifact) -> Cascade | None:
+    """What the run's scoring with this classifier says of the first step; None if it did not score with it, or has not yet."""
+    for scoring in place.of_kind("scoring") if place.record is not None else []:
+        if scoring.manifest.inputs.get("classifier") == artifact.fingerprint:
+            name = str(scoring.manifest.summary["classifier"])
+            chosen: dict[str, Json] = {}
+            for select in place.of_kind("select"):
+                chosen |= section_of(section_of(select.manifest.summary, "recall_lost"), name)
+            return Cascade(name, section_of(scoring.manifest.summary, "recall"), chosen)
+    return None
 
 
 def borderline(artifact: Artifact, card: dict[str, Json], n: int) -> list[Borderline]:

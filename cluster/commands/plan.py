@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cluster.commands.plan_scoring import Scoring, cores, print_scoring
 from cluster.commands.plan_training import Hardware, print_trainings
 from cluster.costs import Rates, estimate_pass, human_time
 from cluster.pipeline import Plan, plan_run
 from cluster.recipe import Recipe, SampleSource, load_recipe
 from corpus.passes import fused
+from corpus.scoring.attach import stage_name
 from corpus.source import FileSource, list_units
 from corpus.stage import Stage
 from store.errors import DefinemedError
 from store.fs import Folder
 
 
-def show_plan(name: str, overrides: Sequence[str], out: str, hardware: Hardware | None = None) -> None:
+def show_plan(name: str, overrides: Sequence[str], out: str, hardware: Hardware | None = None, scoring: Scoring | None = None) -> None:
     """Print the plan."""
+    hardware, scoring = hardware or Hardware(), scoring or Scoring()
     console = Console(highlight=False)
     recipe = load_recipe(name, overrides)
     plan = plan_run(recipe, Folder(out))
@@ -29,9 +31,14 @@ def show_plan(name: str, overrides: Sequence[str], out: str, hardware: Hardware 
     n_docs = _print_source(console, recipe)
     _print_passes(console, recipe)
     _print_steps(console, plan)
+    n_docs = round(scoring.n_docs) if scoring.n_docs is not None else n_docs
     if n_docs is not None:
-        _print_cost(console, recipe, n_docs)
-    print_trainings(console, plan, hardware or Hardware())
+        _print_cost(console, recipe, n_docs, cores(recipe, scoring))
+    # Estimates in the order of the road: what labelling costs belongs here.
+    print_scoring(
+        console, plan, n_docs, scoring, hardware.kind(recipe.cluster.use_gpu), hardware.n_devices or recipe.cluster.train_workers
+    )
+    print_trainings(console, plan, hardware)
     plan.inputs.save() if plan.out.exists() else None
 
 
@@ -64,11 +71,14 @@ def _print_passes(console: Console, recipe: Recipe) -> None:
     console.print(f"  1  read > {escape(in_order(corpus.stages))} > write kept, dropped, signatures", soft_wrap=True)
     if corpus.dedup is not None:
         console.print("  -  barrier: deduplicate by signatures (no text is read)")
+    for scored in corpus.scoring:
+        console.print(f"  -  score what is left with the encoder of {scored}, on workers of its own")
     if corpus.repeated_text is not None:
         console.print(f"  -  barrier: count every {corpus.repeated_text.unit} of the survivors (reads their text once)")
     cut = " > cut repeated text" if corpus.repeated_text is not None else ""
     after = f" > {escape(in_order(corpus.after_dedup))}" if corpus.after_dedup else ""
-    console.print(f"  2  read > drop duplicates{cut}{after} > sets {', '.join(corpus.select.sets)} > write")
+    joined = "".join(f" > {stage_name(n)}" for n in corpus.scoring)
+    console.print(f"  2  read > drop duplicates{joined}{cut}{after} > sets {', '.join(corpus.select.sets)} > write")
 
 
 def in_order(stages: Sequence[Stage]) -> str:
@@ -98,15 +108,14 @@ def _print_steps(console: Console, plan: Plan) -> None:
         console.print(f"[yellow]?[/yellow] {escape(sentence)}", soft_wrap=True)
 
 
-def _print_cost(console: Console, recipe: Recipe, n_docs: int) -> None:
+def _print_cost(console: Console, recipe: Recipe, n_docs: int, n_cores: int) -> None:
     rates = Rates.load()
     if rates is None:
         return
-    found = estimate_pass([s.name for s in recipe.corpus.stages], n_docs, rates)
-    cores = recipe.cluster.workers or len(os.sched_getaffinity(0))
+    found = estimate_pass([s.stage for s in recipe.corpus.stages], n_docs, rates)
     console.print("\n[bold]estimate for pass 1[/bold]")
     console.print(
-        f"  at most {human_time(found.core_s)} of one core; {human_time(found.core_s / cores)} with {cores} workers, "
+        f"  at most {human_time(found.core_s)} of one core; {human_time(found.core_s / n_cores)} with {n_cores} workers, "
         f"{human_time(found.core_s / 128)} with 128. Slowest stage: {found.slowest}"
     )
     console.print(f"  [dim]from rates measured on {escape(rates.machine)}; as if no filter spared a later stage anything[/dim]")

@@ -62,8 +62,7 @@ def read_recorded(place: Place, artifact: Artifact) -> Recorded:
     if not isinstance(listed, list):
         raise ArtifactError("the manifest does not say which stages made this", where=artifact.folder.url,
                             expected="an artifact of the steps documents or select")  # fmt: skip
-    models = place.of_kind("classifier") if "classifier" in artifact.manifest.inputs else []
-    out = Recorded({}, {}, _sets(artifact), models={"classifier": models[0]} if models else {})
+    out = Recorded({}, {}, _sets(artifact), models=_classifiers(place, artifact))
     recipe = _recipe(place, out)
     known = {s.name: s for s in (*recipe.corpus.stages, *recipe.corpus.after_dedup)} if recipe is not None else {}
     for one in listed:
@@ -71,9 +70,19 @@ def read_recorded(place: Place, artifact: Artifact) -> Recorded:
     return out
 
 
+def _classifiers(place: Place, artifact: Artifact) -> dict[str, Artifact]:
+    """Role -> classifier of those the stages score with; ones that were removed are left out."""
+    found = {}
+    for role, fingerprint in artifact.manifest.inputs.items():
+        folder = f"artifacts/classifier/{fingerprint[:16]}"
+        if role.split("/")[0] == "classifier" and place.has(folder):
+            found[role] = Artifact.open(place.out / folder)
+    return found
+
+
 def _add(out: Recorded, recorded: dict[str, Json], known: Mapping[str, Stage], inputs: Inputs) -> None:
-    name = str(recorded.get("stage"))
     stage = _parse(recorded)
+    name = stage.name if stage is not None else str(recorded.get("stage"))
     out.stages[name] = stage
     if stage is None:
         out.unavailable[name] = "this version of definemed does not know the stage or its parameters"

@@ -14,6 +14,7 @@ from corpus.classifier.collect import SOURCE_STAGES
 from corpus.classifier.train import CALIBRATION
 from corpus.source import FileSource, list_units
 from corpus.stage import Stage
+from corpus.stages.score import Score, resource_names
 from store.artifact import Artifact, Draft
 from store.errors import RecipeError
 from store.fingerprint import canonical_json, sha256_hex
@@ -22,7 +23,6 @@ from store.params import Json
 
 VERSION = 3
 LABELS_STEP, LABELS_FILE = "labels", "labels.parquet"
-SCORE_MODEL, SCORE_CALIBRATION = "classifier", "calibration"
 
 
 class Pages(Protocol):
@@ -96,15 +96,34 @@ def with_local_encoder(params: ClassifierParams) -> ClassifierParams:
     return params.model_copy(update={"transformer": params.transformer.model_copy(update={"model": folder})})
 
 
-def score_resources(artifact: Artifact) -> dict[str, str]:
+def score_resources(artifact: Artifact, name: str | None = None) -> dict[str, str]:
     """What the stage ``score`` needs of a classifier's artifact: the model, and the calibration if scores are to be calibrated."""
-    settings = artifact.manifest.params.get("classifier")
+    settings, (model, calibration) = artifact.manifest.params.get("classifier"), resource_names(name)
     applied = isinstance(settings, dict) and settings.get("calibrate") is True
-    return {SCORE_MODEL: artifact.path("model.bin")} | ({SCORE_CALIBRATION: artifact.path(CALIBRATION)} if applied else {})
+    return {model: artifact.path("model.bin")} | ({calibration: artifact.path(CALIBRATION)} if applied else {})
+
+
+def classifier_roles(stages: Sequence[Stage], own: bool) -> dict[str, str]:
+    """Role and step of every classifier that stages score with; ``own``: the recipe has one of its own."""
+    named = {f"classifier/{s.classifier}" for s in stages if isinstance(s, Score) and s.classifier is not None}
+    unnamed = (
+        {"classifier"} if own and any(isinstance(s, Score) and s.classifier is None and s.model is None for s in stages) else set()
+    )
+    return {role: role for role in sorted(named | unnamed)}
+
+
+def classifier_resources(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
+    """What the stages of a pass need of its classifiers."""
+    found: dict[str, str] = {}
+    for role, artifact in artifacts.items():
+        kind, _, name = role.partition("/")
+        if kind == "classifier":
+            found |= score_resources(artifact, name or None)
+    return found
 
 
 def check_scored(params: ClassifierParams | None, stages: Sequence[str]) -> None:
     """RecipeError if the stage ``score`` would be given a classifier that it cannot apply."""
     if params is not None and params.kind != "fasttext" and stages:
         raise RecipeError(f"the stage score applies fastText models, and the recipe's classifier is of kind {params.kind}",
-                          where=stages[0], remedy="set classifier.kind: fasttext, or name a fastText file as score.model")  # fmt: skip
+                          where=stages[0], remedy="name it in corpus.classifiers and corpus.scoring, or take fasttext")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Steps from pages to sets of documents: sample, labels, classifier, documents (pass 1), dedup, repeated_text, select (pass 2)."""
+"""Steps from pages to sets of documents: sample, labels, classifier, documents (pass 1), dedup, scoring, repeated_text, select."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from cluster.graph import Context, Node
 from cluster.inputs import Inputs, with_local_files
 from cluster.recipe import CorpusParams, Recipe, SampleSource
-from cluster.steps.classifier import Filters, check_scored, classifier_node, score_resources
+from cluster.steps.classifier import Filters, check_scored, classifier_node, classifier_resources, classifier_roles
 from cluster.steps.labels import labelling_nodes
+from cluster.steps.scoring import recall_summary, scored, scoring_nodes, step_name
 from corpus import dedup as deduplication
 from corpus.ledger import merge_details, merge_histograms
 from corpus.passes import DocumentsWorker
@@ -18,6 +19,7 @@ from corpus.repeated import RepeatedTextParams
 from corpus.repeated.count import count_repeated
 from corpus.repeated.params import CUTTING
 from corpus.sample.params import SampleParams
+from corpus.scoring.attach import stage_name
 from corpus.select import SelectWorker
 from corpus.signature import Signature
 from corpus.source import FileSource, Unit, list_files, list_units
@@ -33,7 +35,7 @@ from store.fs import Folder
 from store.params import Json
 
 # Raised when a step would write other bytes for the same parameters.
-VERSIONS = {"sample": 2, "documents": 2, "dedup": 4, "repeated_text": 1, "select": 2}
+VERSIONS = {"sample": 2, "documents": 2, "dedup": 4, "repeated_text": 1, "select": 3}
 SOURCE_EXECUTION = ("files", "format", "max_files")
 
 
@@ -81,6 +83,7 @@ def corpus_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
     nodes.append(_documents_node(corpus, source, inputs))
     if corpus.dedup is not None:
         nodes.append(_dedup_node(corpus, corpus.dedup, inputs))
+    nodes += scoring_nodes(recipe)
     if corpus.repeated_text is not None:
         nodes.append(_repeated_node(corpus.repeated_text, corpus.dedup is not None, inputs))
     nodes.append(_select_node(corpus, inputs))
@@ -125,19 +128,15 @@ def stage_resources(stages: Sequence[Stage], artifacts: Mapping[str, Artifact]) 
     found: dict[str, str] = {}
     if any(isinstance(s, Language) and s.model is None for s in stages):
         found["lid.176"] = find_lid176()
-    if "classifier" in artifacts:
-        found |= score_resources(artifacts["classifier"])
-    return found
+    return found | classifier_resources(artifacts)
 
 
 def _uses_classifier(stages: Sequence[Stage]) -> bool:
-    return any(isinstance(s, Score) and s.model is None for s in stages)
+    return any(isinstance(s, Score) and s.model is None and s.classifier is None for s in stages)
 
 
 def _documents_node(corpus: CorpusParams, source: Source, inputs: Inputs) -> Node:
-    roles = dict(source.roles)
-    if corpus.classifier is not None and _uses_classifier(corpus.stages):
-        roles["classifier"] = "classifier"
+    roles = dict(source.roles) | classifier_roles(corpus.stages, corpus.classifier is not None)
 
     def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
         files = source.open(artifacts)
@@ -211,8 +210,7 @@ def _select_node(corpus: CorpusParams, inputs: Inputs) -> Node:
         roles["dedup"] = "dedup"
     if corpus.repeated_text is not None:
         roles["repeated_text"] = "repeated_text"
-    if corpus.classifier is not None and _uses_classifier(corpus.after_dedup):
-        roles["classifier"] = "classifier"
+    roles |= classifier_roles(corpus.after_dedup, corpus.classifier is not None) | {step_name(n): step_name(n) for n in corpus.scoring}
 
     def run(ctx: Context, draft: Draft, artifacts: Mapping[str, Artifact]) -> Artifact:
         documents = artifacts["documents"]
@@ -225,12 +223,14 @@ def _select_node(corpus: CorpusParams, inputs: Inputs) -> Node:
         kwargs: dict[str, object] = {
             "folder": draft.folder, "params": corpus.select, "resources": stage_resources(corpus.after_dedup, artifacts),
             "clusters": _clusters(artifacts), "stages": stages, "dropped_text_share": corpus.dropped_text_share,
+            "scored": scored(corpus, artifacts),
         }  # fmt: skip
         if corpus.repeated_text is not None:
             kwargs["repeated"] = (corpus.repeated_text, artifacts["repeated_text"].folder)
         receipts = ctx.executor.map(Job("select", SelectWorker, kwargs, tasks, draft, unit="documents"))
         check_total(receipts, "select")
-        return draft.commit(receipts, summary={"sets": list(corpus.select.sets), **_outcomes(stages, receipts)})
+        lost = recall_summary(corpus, artifacts)
+        return draft.commit(receipts, summary={"sets": list(corpus.select.sets), **_outcomes(stages, receipts), **lost})
 
     def identity() -> dict[str, Json]:
         cutting = corpus.repeated_text.identity(inputs.digest) if corpus.repeated_text is not None else {}
@@ -238,10 +238,12 @@ def _select_node(corpus: CorpusParams, inputs: Inputs) -> Node:
             **({"repeated_text": {k: cutting[k] for k in CUTTING}} if cutting else {}),
             "select": dict(corpus.select.identity(inputs.digest)), "stages": stage_identity(corpus.after_dedup, inputs),
             "dropped_text_share": corpus.dropped_text_share, "order": list(corpus.select.sets),
+            **({"scoring": {n: p.identity(inputs.digest) for n, p in corpus.scoring.items()}} if corpus.scoring else {}),
         }  # fmt: skip
 
     about = (
         "one pass: drop duplicates"
+        + "".join(f" > {stage_name(n)}" for n in corpus.scoring)
         + (" > cut repeated text" if corpus.repeated_text is not None else "")
         + "".join(f" > {s.name}" for s in corpus.after_dedup)
         + f" > sets {', '.join(corpus.select.sets)}"

@@ -1,7 +1,7 @@
 """Transformers encoders for training: a folder that exists, or a small random one; texts to batches; pooled vectors.
 
 torch and transformers are imported when an encoder is opened. Weights come from safetensors only and no code from a model's folder is
-run. Batches are cut from texts sorted by length, a function of the texts alone. Scoring at scale is another module's work.
+run. Batches are cut from texts sorted by length, a function of the texts alone. Scoring at scale is corpus.scoring's.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class Tokens:
         return {"input_ids": torch.tensor(rows, device=device), "attention_mask": torch.tensor(mask, device=device)}
 
 
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows sorted by length, cut where padded tokens pass BATCH_TOKENS."""
+def batches(lengths: Sequence[int], n_tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Rows sorted by length, cut where padded tokens pass ``n_tokens``."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     batch: list[int] = []
     for row in order:
-        if batch and lengths[row] * (len(batch) + 1) > BATCH_TOKENS:
+        if batch and lengths[row] * (len(batch) + 1) > n_tokens:
             yield batch
             batch = []
         batch.append(row)

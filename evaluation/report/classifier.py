@@ -1,4 +1,4 @@
-"""The chapter on the classifier: its quality on documents held out from its training, with intervals."""
+"""The chapter on the classifier: its quality on documents held out from its training, with intervals; what a cascade loses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from markupsafe import Markup
 
 from evaluation.report.blocks import Block, Cell, Columns, Details, Figure, Section, code, n_cell, table, x_cell
+from evaluation.report.cascade import cascade_blocks
 from evaluation.report.files import RunFiles, StepFiles, integer, mapping, number, sequence
 from evaluation.report.plots import Dot, Series, dots, lines
 from evaluation.report.svg import Scale
@@ -19,7 +20,7 @@ _NAMES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 def classifier_section(files: RunFiles) -> Section | None:
     """The chapter, or None if no classifier was trained."""
-    blocks = [b for s in files.of_kind("classifier") for b in _card(s)]
+    blocks = [*(b for s in files.of_kind("classifier") for b in _card(s)), *cascade_blocks(files)]
     return Section("classifier", "Classifier", tuple(blocks)) if blocks else None
 
 
