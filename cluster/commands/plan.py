@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cluster.commands.plan_labels import print_labelling
 from cluster.commands.plan_training import Hardware, print_trainings
 from cluster.costs import Rates, estimate_pass, human_time
 from cluster.pipeline import Plan, plan_run
@@ -31,6 +32,7 @@ def show_plan(name: str, overrides: Sequence[str], out: str, hardware: Hardware 
     _print_steps(console, plan)
     if n_docs is not None:
         _print_cost(console, recipe, n_docs)
+    print_labelling(console, plan)
     print_trainings(console, plan, hardware or Hardware())
     plan.inputs.save() if plan.out.exists() else None
 

@@ -143,7 +143,7 @@ def test_the_labels_and_their_counts(made):
 def test_the_share_of_the_corpus_is_in_its_interval(made):
     medical = artifact(made, "labels").manifest.summary["shares_by_model"][0]
     # What the server would say of every page that the language stage keeps is not known; of the truth a twentieth is turned.
-    kept = [v for v in truth_of(made.out).values()]
+    kept = list(truth_of(made.out).values())
     truth = kept.count("medical") / artifact(made, "label-sample").manifest.summary["n_pool"]
     assert medical["label"] == "medical" and medical["share_low"] < 0.9 * truth + 0.05 * (1 - truth) < medical["share_high"]
 
@@ -262,7 +262,7 @@ def test_a_file_is_not_written_over(made, labelled, tmp_path):
         with pytest.raises(InputError, match="this file exists"):
             CliRunner().invoke(app, ["labels", *map(str, words)], catch_exceptions=False)
     command("export", made.run, "--to", labelled.sheet, "--n", 150, "--force")
-    with pytest.raises(RecipeError, match="csv or a .jsonl"):
+    with pytest.raises(RecipeError, match="a sheet is a"):
         CliRunner().invoke(app, ["labels", "export", made.run, "--to", str(tmp_path / "a.xlsx")], catch_exceptions=False)
 
 

@@ -165,10 +165,11 @@ def test_proportional_allocation_is_proportional():
     assert allocation(sizes, sizes, 90, "equal") == {"a": 30, "b": 30, "c": 30}
 
 
+SCORES = [0.2, 0.9, None, 0.5, 1.0]
+
+
 def test_strata_are_named_by_what_they_hold():
-    pages = pl.DataFrame(
-        {"host": ["a.de"] * 3 + [None, "b.de"], "n_chars": [10, 20, 30, 40, 50], "language_score": [0.2, 0.9, None, 0.5, 1.0]}
-    )
+    pages = pl.DataFrame({"host": ["a.de"] * 3 + [None, "b.de"], "n_chars": [10, 20, 30, 40, 50], "language_score": SCORES})
     assert strata_of(pages, (StratumParams(by="length", bounds=(20, 50)),)).to_list() == [
         "length below 20", "length 20 to 50", "length 20 to 50", "length 20 to 50", "length 50 and more"]  # fmt: skip
     assert strata_of(pages, (SCORE,)).to_list()[1:4] == [
@@ -181,8 +182,9 @@ def test_strata_are_named_by_what_they_hold():
 
 
 @pytest.mark.parametrize("bad", [
-    {"by": "length"}, {"by": "length", "hosts": ["a"]}, {"by": "length", "bounds": [2, 1]}, {"by": "host", "bounds": [1], "quantiles": 2},
+    {"by": "length"}, {"by": "length", "hosts": ["a"]}, {"by": "length", "bounds": [2, 1]},
+    {"by": "host", "bounds": [1], "quantiles": 2},
 ])  # fmt: skip
 def test_a_stratum_has_one_rule(bad):
-    with pytest.raises(ValueError, match="one of|named with|rise"):
+    with pytest.raises(ValueError, match=r"one of|named with|rise"):
         StratumParams.model_validate(bad)
