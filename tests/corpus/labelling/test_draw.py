@@ -143,8 +143,13 @@ def test_the_pages_nearest_to_the_threshold_and_some_at_random():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1, max_size=9),
-       st.integers(1, 200), st.sampled_from(["equal", "proportional"]))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.text("abcdef", min_size=1, max_size=2), st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1, max_size=9
+    ),
+    st.integers(1, 200),
+    st.sampled_from(["equal", "proportional"]),
+)
 def test_allocation(strata, n, how):
     sizes = {k: max(size, limit) for k, (size, limit) in strata.items()}
     limits = {k: limit for k, (_, limit) in strata.items()}

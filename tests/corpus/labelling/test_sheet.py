@@ -144,6 +144,12 @@ def test_a_bad_sheet_is_refused_with_its_rows(tmp_path, name, text, message):
     assert message in caught.value.sentence() and name in caught.value.sentence()
 
 
+def test_capitals_and_sharp_s_are_spelt_as_the_set_has_them(tmp_path):
+    (tmp_path / "a.csv").write_text("id;label\np1;MASSNAHME\np2;maßnahme\np3;OTHER\n", encoding="utf-8")
+    found = read_people([str(tmp_path / "a.csv")], ("Maßnahme", "other"))
+    assert found.decided()["label"].to_list() == ["Maßnahme", "Maßnahme", "other"]
+
+
 def test_several_people_their_majority_and_empty_rows(tmp_path):
     (tmp_path / "a.csv").write_text("id;label;annotator\np1;medical;x\np1;other;y\np1;MEDICAL;z\np2;medical;x\np2;other;y\np3;;x\n")
     (tmp_path / "b.jsonl").write_text(
