@@ -81,8 +81,8 @@ class BatchAnswerer:
                     yield request, reply_of(row, self.params.max_tokens)
         except RayError as error:
             why = f"the model cannot be run on the cluster ({type(error).__name__})"
-            raise ResourceError(why, where=self.model.name,
-                                remedy="see Ray's logs of the GPU nodes, then run again: answers so far are kept") from error  # fmt: skip
+            remedy = "see Ray's logs of the GPU nodes, then run again: answers so far are kept"
+            raise ResourceError(why, where=self.model.name, remedy=remedy) from error
         yield from ((request, NoAnswer("the engine gave nothing back")) for request in left.values())
 
 

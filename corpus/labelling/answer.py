@@ -23,6 +23,8 @@ FAILURES = {
 }
 NO_TEXT, NO_ANSWER = "no_text", "no_answer"
 KEY = "label"
+MOST_BRACES = 100
+"""Braces of an answer at which an object is looked for: a text of nothing but braces must not cost a second."""
 DECODER = json.JSONDecoder(object_pairs_hook=lambda pairs: _unique(pairs))
 
 
@@ -94,8 +96,9 @@ def _without_thoughts(text: str) -> str:
 def _objects(text: str) -> list[dict[str, object]]:
     """The outermost JSON objects of a text, two at most; a brace that begins none is text."""
     found: list[dict[str, object]] = []
-    at = text.find("{")
-    while at >= 0 and len(found) < 2:
+    at, n_tried = text.find("{"), 0
+    while at >= 0 and len(found) < 2 and n_tried < MOST_BRACES:
+        n_tried += 1
         try:
             value, end = DECODER.raw_decode(text, at)
             found.append(value)

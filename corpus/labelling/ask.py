@@ -61,15 +61,15 @@ def label_pages(
     with open_cache(work / ANSWERS) as cache:
         estimate = estimate_pages(params, file, work, cache).check(params)
         for line in estimate.lines():  # a warning, because nothing less reaches the terminal, and money is about to be spent
-            log.warning("labels: %s", line)
+            log.warning("%s: %s", draft.identity.step, line)
         purse = Purse(params.max_cost)
-        survey = Survey(params, file, cache, progress or ignore)
+        survey = Survey(draft.identity.step, params, file, cache, progress or ignore)
         answerers = {m.name: _answerer(params, m, purse, batch or {}) for m in params.models}
         try:
             asyncio.run(survey.run(answerers))
         finally:
             n_sent = sum(a.sent for a in answerers.values())
-            log.info("labels: %d requests were sent, %.4f spent", n_sent, purse.spent)
+            log.info("%s: %d requests were sent, %.4f spent", draft.identity.step, n_sent, purse.spent)
     survey.check()
     made: dict[str, Json] = {
         "requests_sent": n_sent, "spent": round(purse.spent, 6), "tokens_in": survey.tokens_in, "tokens_out": survey.tokens_out,
@@ -91,6 +91,7 @@ def _answerer(params: AskParams, model: ModelParams, purse: Purse, batch: Mappin
 class Survey:
     """Asking all voters about all pages: answers go to the ballot, from the cache or from an answerer."""
 
+    step: str
     params: AskParams
     file: PagesFile
     cache: RequestCache
@@ -194,11 +195,11 @@ class Survey:
         total = len(self.voters) * len(self.file)
         if not known or self._done == total or self._done % 1000 == 0:
             counts = {"without a label": self._failed} if self._failed else {}
-            self.watch(Progress("labels", "answers", self._done, total, self._known, time.monotonic() - self._begin_s, counts))
+            self.watch(Progress(self.step, "answers", self._done, total, self._known, time.monotonic() - self._begin_s, counts))
 
     def check(self) -> None:
         """StepError if pages got no answer and the recipe does not leave them out."""
         n = sum(self.ballot.vote(v.index, p)[1] == NO_ANSWER for v in self.voters for p in range(len(self.file)))
         if n and self.params.unanswered == "fail":
-            raise StepError(f"{n} requests got no answer, the last one: {self._why}", where="step labels",
+            raise StepError(f"{n} requests got no answer, the last one: {self._why}", where=f"step {self.step}",
                             remedy="run again: answers so far are kept; unanswered: leave_out goes on without these pages")  # fmt: skip

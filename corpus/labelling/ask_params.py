@@ -39,7 +39,7 @@ class EndpointParams(Params):
         default=None, gt=0.0, description="Tokens (in, and out at most) asked for in a minute at most; null: no limit."
     )
     timeout_s: float = Field(default=120.0, gt=0.0, description="Seconds until a request without a whole answer is given up.")
-    attempts: int = Field(default=6, ge=1, le=100, description="Times a request is sent until the server answers it.")
+    attempts: int = Field(default=8, ge=1, le=100, description="Times a request is sent until the server answers it.")
     max_wait_s: float = Field(default=300.0, gt=0.0, description="Longest pause the server may ask for (Retry-After), in seconds.")
     stop_after: int = Field(default=10, ge=1, description="Stop when so many pages in a row got no answer.")
     input_price: float = Field(default=0.0, ge=0.0, description="Price of a million tokens in, in your currency.")
@@ -50,6 +50,7 @@ class EndpointParams(Params):
     @classmethod
     def _plain_url(cls, url: str) -> str:
         parts = urlsplit(url)
+        _ = parts.port  # a ValueError if it is none
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("an endpoint is an address that begins with http:// or https://")
         if parts.username or parts.password or parts.query or parts.fragment or "@" in parts.netloc:

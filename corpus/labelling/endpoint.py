@@ -99,11 +99,11 @@ class Endpoint:
             if isinstance(found, Reply):
                 return found
             why, wait_s = found
+            if wait_s is not None:
+                self.pace.pause(wait_s)
             if self._error is not None:
                 break
             if attempt < self.endpoint.attempts:
-                if wait_s is not None:
-                    self.pace.pause(wait_s)
                 await self.pace.back_off(attempt)
         return NoAnswer(why)
 

@@ -29,13 +29,15 @@ class Pace:
 
     async def turn(self, n_tokens: int) -> None:
         """Wait until a request of about so many tokens (in and out) may go out."""
-        now = time.monotonic()
-        start = max(now, self._free_at)
-        self._free_at = start + self._cost_s(n_tokens)
-        if start > now:
-            await asyncio.sleep(start - now)
-        while (left := self._paused_until - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        while True:
+            now = time.monotonic()
+            start = max(now, self._free_at, self._paused_until)
+            self._free_at = start + self._cost_s(n_tokens)
+            if start > now:
+                await asyncio.sleep(start - now)
+            if time.monotonic() >= self._paused_until:
+                return
+            # A pause began meanwhile: stand in line again, or all that waited would go out together at its end.
 
     def _cost_s(self, n_tokens: int) -> float:
         params = self.params

@@ -88,6 +88,7 @@ def test_identity_holds_inside_other_parameters():
         ({"models": [MODEL | {"extra": {"api_key": "x"}}]}, "looks like a secret"),
         ({"models": [{"name": "m", "endpoint": {"url": "ftp://x/v1"}}]}, "begins with http"),
         ({"models": [{"name": "m", "endpoint": {"url": "file:///etc/passwd"}}]}, "begins with http"),
+        ({"models": [{"name": "m", "endpoint": {"url": "http://x:99999/v1"}}]}, "range"),
         ({"models": [{"name": "m", "endpoint": {"url": "http://user:word@x/v1"}}]}, "no user, password"),
         ({"models": [{"name": "m", "endpoint": {"url": "http://x/v1?key=abc"}}]}, "no user, password, query"),
         ({"models": [{"name": "m", "endpoint": {"url": "http://x/v1", "api_key_env": "sk-abc"}}]}, "pattern"),

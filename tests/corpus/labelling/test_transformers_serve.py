@@ -1,5 +1,4 @@
-"""A real server, ``transformers serve``, with a tiny model made here: it learns to answer one short prompt, and babbles at any
-other."""
+"""A real server, ``transformers serve``, with a tiny model made here: it learns to answer a short prompt."""
 
 import json
 import os
@@ -151,11 +150,11 @@ def test_a_real_server_gives_labels_and_a_second_run_asks_nothing(bench, model_f
     assert again.manifest == found.manifest and again.provenance()["requests_sent"] == 0
 
 
-def test_babble_is_reported_and_never_a_label(bench, model_folder, address):
+def test_answers_that_are_cut_off_are_reported_and_never_a_label(bench, model_folder, address):
     n = 6
     bench.write(n, [planted(i)[1] for i in range(n)])
-    found = bench.ask(params(model_folder, address, ["en"]))
+    found = bench.ask(params(model_folder, address, ["en"], max_tokens=2))
     voter = found.manifest.summary["voters"][0]
-    assert voter["failure_rate"] == 1.0 and voter["asked_again"] == n
+    assert voter["failure_rate"] == 1.0 and voter["asked_again"] == n and voter["without_label"] == {"cut_off": n}
     assert found.manifest.counts == {"read": n, "labelled": 0, "unlabelled/no_readable_answer": n}
     assert found.provenance()["requests_sent"] == 2 * n
