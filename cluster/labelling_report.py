@@ -85,6 +85,9 @@ def labelling_sentence(summary: Summary) -> str:
             f"{count(without)} none. {count(whole(summary, 'n_by_model'))} labels are the models', "
             f"{count(whole(summary, 'n_by_people'))} people's.")  # fmt: skip
     text += f" {plural(elsewhere, 'page')} that people labelled were not drawn here." if elsewhere else ""
+    for one in rows_of(summary, "rounds"):
+        if whole(one, "n") < whole(one, "n_wanted"):
+            text += f" Round {one['round']} found {count(whole(one, 'n'))} of the {count(whole(one, 'n_wanted'))} pages wanted."
     undecided = whole(people, "n_undecided")
     return text + (f" On {plural(undecided, 'page')} people did not agree." if undecided else "")
 

@@ -25,8 +25,8 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 MARKED_TABLE = re.compile(r"^<!-- (params|fields|schema): (\S+)(?: (names)| not: ([\w, ]+))? -->\n\n((?:\|.*\n)+)", re.MULTILINE)
 CHECKED_JSON = re.compile(r"^<!-- check: (\S+) -->\n\n```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMANDS = ("run", "plan", "inspect", "report", "dedup", "classifier", "tokens", "schema", "doctor")
-GROUPS = ("dedup", "classifier", "tokens")
+COMMANDS = ("run", "plan", "inspect", "report", "dedup", "classifier", "labels", "tokens", "schema", "doctor")
+GROUPS = ("dedup", "classifier", "labels", "tokens")
 
 
 def text_of(page):

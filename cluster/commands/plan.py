@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cluster.commands.plan_labels import print_labelling
 from cluster.commands.plan_scoring import Scoring, cores, print_scoring
 from cluster.commands.plan_training import Hardware, print_trainings
 from cluster.costs import Rates, estimate_pass, human_time
@@ -34,7 +35,7 @@ def show_plan(name: str, overrides: Sequence[str], out: str, hardware: Hardware 
     n_docs = round(scoring.n_docs) if scoring.n_docs is not None else n_docs
     if n_docs is not None:
         _print_cost(console, recipe, n_docs, cores(recipe, scoring))
-    # Estimates in the order of the road: what labelling costs belongs here.
+    print_labelling(console, plan)
     print_scoring(
         console, plan, n_docs, scoring, hardware.kind(recipe.cluster.use_gpu), hardware.n_devices or recipe.cluster.train_workers
     )

@@ -8,6 +8,7 @@ rounds before (``labels/1`` .. ``labels/k-1``). People's labels enter at the end
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -27,6 +28,7 @@ from store.artifact import Artifact, Draft
 from store.errors import InputError
 from store.params import Json
 
+log = logging.getLogger(__name__)
 HOW = "definemed labels export writes a sheet for people, definemed labels import reads it"
 VERSIONS = {"label-sample": 1, "label-answers": 1, "labels": 1}
 WORK = "labelling"
@@ -71,7 +73,10 @@ def _sample_node(
             threshold = threshold_of(artifacts["classifier"], round_.classifier)
         known = [artifacts[role].path(SAMPLE) for role in earlier]
         units = list_units(files, on_bad_input=on_bad_input)
-        return sample_pages(draft, ctx.executor, params.sample, number, files, units, on_bad_input, known, judges, resources, threshold)
+        made = sample_pages(draft, ctx.executor, params.sample, number, files, units, on_bad_input, known, judges, resources, threshold)
+        if (n := made.manifest.counts["chosen"]) < round_.n:
+            log.warning("labels: round %d found %d of %d pages: raise pool_pages, or max_per_host", number, n, round_.n)
+        return made
 
     def identity() -> dict[str, Json]:
         own = round_.model_copy(update={"classifier": None}).identity(inputs.digest)

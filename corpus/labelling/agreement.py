@@ -55,16 +55,13 @@ class Compared:
     def drawn_tables(self, seed: int) -> F64:
         """[N_DRAWS, k, k + 1] tables of pages drawn with replacement within what is said.
 
-        A cell without pages is drawn as if it held a k-th of a page (a gamma variate, as of a Dirichlet prior): that no page was seen in
-        it is no proof that there is none, and without this a figure of 1 would have no interval.
+        A cell without pages is drawn as if it held a k-th of a page (a gamma variate, as of a Dirichlet prior): that no page was seen
+        in it is no proof that there is none, and without this a figure of 1 would have no interval.
         """
         rng, k = np.random.default_rng(seed), len(self.labels)
         groups = [(s, np.flatnonzero(self.said == s)) for s in np.unique(self.said).tolist()]
-        unseen = [
-            (s, t, float(self.weights[rows].mean()))
-            for s, rows in groups
-            for t in sorted(set(range(k)) - set(self.truth[rows].tolist()))
-        ]
+        empty = self.table() == 0
+        unseen = [(s, t, float(self.weights[rows].mean())) for s, rows in groups for t in np.flatnonzero(empty[:, s]).tolist()]
         out = np.empty((N_DRAWS, k, k + 1))
         for draw in out:
             times = np.zeros(len(self.said))

@@ -98,7 +98,7 @@ class SamplingParams(Params):
 class LabellingParams(Params):
     """Pages to label and who labels them."""
 
-    sample: SamplingParams = Field(default=SamplingParams(), description="Which pages are labelled.")
+    sample: SamplingParams = Field(default=SamplingParams(), description="Pages that are drawn to be labelled, in rounds.")
     ask: AskParams | None = Field(default=None, description="Language models that are asked for labels; null: none, people label.")
     people: Annotated[str | None, ByContent] = Field(
         default=None, description="People's labels: the file that definemed labels import wrote, or any with id and label; null: none."

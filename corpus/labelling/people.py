@@ -91,12 +91,12 @@ def _checked(frame: pl.DataFrame, url: str, labels: Sequence[str], known: Set[st
                          expected="ids as they were exported (a spreadsheet may have changed long numbers or dates)",
                          remedy="take the ids from the exported sheet, or name the run it is of")  # fmt: skip
     spelt = {name.casefold(): name for name in labels}
-    wrong = frame.filter(pl.col("label").is_not_null() & ~pl.col("label").str.to_lowercase().is_in([k.lower() for k in spelt]))
-    if wrong.height:
+    folded = pl.Series("folded", [None if v is None else v.casefold() for v in frame["label"].to_list()], pl.String)
+    frame = frame.with_columns(folded)
+    if (wrong := frame.filter(~pl.col("folded").is_in(list(spelt)))).height:
         raise InputError(f"{wrong.height} labels are none of the set ({_rows(wrong['row'])})", where=url, expected=", ".join(labels),
                          remedy="correct them; leave the label empty where there is none")  # fmt: skip
-    fixed = [None if v is None else spelt[v.casefold()] for v in frame["label"].to_list()]
-    return frame.with_columns(label=pl.Series(fixed, dtype=pl.String))
+    return frame.with_columns(label=pl.col("folded").replace_strict(spelt, return_dtype=pl.String)).drop("folded")
 
 
 def _rows(numbers: pl.Series) -> str:

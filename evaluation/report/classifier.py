@@ -6,7 +6,7 @@ import math
 
 from markupsafe import Markup
 
-from evaluation.report.blocks import Block, Cell, Columns, Details, Figure, Section, code, n_cell, table, x_cell
+from evaluation.report.blocks import Block, Cell, Columns, Details, Figure, Paragraph, Section, code, n_cell, table, x_cell
 from evaluation.report.cascade import cascade_blocks
 from evaluation.report.files import RunFiles, StepFiles, integer, mapping, number, sequence
 from evaluation.report.plots import Dot, Series, dots, lines
@@ -20,7 +20,12 @@ _NAMES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 def classifier_section(files: RunFiles) -> Section | None:
     """The chapter, or None if no classifier was trained."""
-    blocks = [*(b for s in files.of_kind("classifier") for b in _card(s)), *cascade_blocks(files)]
+    found = [(s, _card(s)) for s in files.of_kind("classifier")]
+    blocks: list[Block] = []
+    for step, card in found:
+        # One classifier needs no name; of several each says whose figures follow.
+        blocks += [Paragraph(f"Step {step.name}:"), *card] if len(found) > 1 and card else card
+    blocks += cascade_blocks(files)
     return Section("classifier", "Classifier", tuple(blocks)) if blocks else None
 
 

@@ -4,6 +4,10 @@ import contextlib
 import csv
 import io
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import polars as pl
@@ -44,6 +48,13 @@ corpus:
   classifier: {positive: medical, min_count: 1, sample_pages: 300}
   stages: [{stage: normalise}, {stage: language, languages: [de]}, {stage: privacy}, {stage: score}, {stage: signature}]
 """
+
+
+def needs_language_model():
+    try:
+        find_lid176()
+    except ResourceError:
+        pytest.skip("needs the language model")
 
 
 def truth_of(out):
@@ -97,10 +108,7 @@ def command(*words, code=0):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The loop with models only: recipe, folders, record, server."""
-    try:
-        find_lid176()
-    except ResourceError:
-        pytest.skip("needs the language model")
+    needs_language_model()
     folder = tmp_path_factory.mktemp("labels")
     server = Labeller(folder / "out")
     recipe = folder / "labelled.yaml"
@@ -143,7 +151,7 @@ def test_the_labels_and_their_counts(made):
 def test_the_share_of_the_corpus_is_in_its_interval(made):
     medical = artifact(made, "labels").manifest.summary["shares_by_model"][0]
     # What the server would say of every page that the language stage keeps is not known; of the truth a twentieth is turned.
-    kept = [v for v in truth_of(made.out).values()]
+    kept = list(truth_of(made.out).values())
     truth = kept.count("medical") / artifact(made, "label-sample").manifest.summary["n_pool"]
     assert medical["label"] == "medical" and medical["share_low"] < 0.9 * truth + 0.05 * (1 - truth) < medical["share_high"]
 
@@ -257,12 +265,19 @@ def test_the_page_has_a_chapter(made, labelled, tmp_path):
     assert "anna" not in html and "urn:uuid" in html
 
 
+def test_the_report_names_its_classifiers(made):
+    done = CliRunner().invoke(app, ["report", made.run], catch_exceptions=False)
+    assert done.exit_code == 0
+    html = Path(made.run, "report.html").read_text(encoding="utf-8")
+    assert "Step label-classifier/2:" in html and "Step classifier:" in html and "label-sample/2" in html
+
+
 def test_a_file_is_not_written_over(made, labelled, tmp_path):
     for words in (["export", made.run, "--to", labelled.sheet], ["import", labelled.sheet, "--run", made.run, "--to", labelled.people]):
         with pytest.raises(InputError, match="this file exists"):
             CliRunner().invoke(app, ["labels", *map(str, words)], catch_exceptions=False)
     command("export", made.run, "--to", labelled.sheet, "--n", 150, "--force")
-    with pytest.raises(RecipeError, match="csv or a .jsonl"):
+    with pytest.raises(RecipeError, match="a sheet is a"):
         CliRunner().invoke(app, ["labels", "export", made.run, "--to", str(tmp_path / "a.xlsx")], catch_exceptions=False)
 
 
@@ -329,3 +344,38 @@ def test_what_has_no_labelling_is_refused(made, tmp_path):
     with pytest.raises(InputError, match="not the folder of a run"):
         open_drawn(artifact(made, "labels").folder.url)
     assert isinstance(artifact(made, "labels"), Artifact)
+
+
+@pytest.mark.slow
+def test_the_built_in_recipe_on_ray_with_any_number_of_workers(tmp_path):
+    """The whole loop by the command line: the same labels and classifier for one worker and for two, and nothing asked twice."""
+    needs_language_model()
+    made = {}
+    for name, workers, url in (("one", 1, None), ("two", 2, None), ("two", 2, "http://127.0.0.1:1/v1")):
+        out = tmp_path / name
+        server = Labeller(out)
+        url = url or server.url  # the third run has no server: every answer is kept
+        sets = ["corpus.source.sample.n_docs=2000", f"corpus.labelling.ask.models.0.endpoint.url={url}", f"cluster.workers={workers}"]
+        words = [w for s in sets for w in ("--set", s)]
+        if url.endswith(":1/v1"):
+            for step in ("label-answers", "labels", "classifier", "documents"):
+                shutil.rmtree(out / "artifacts" / step)
+        words += ["--out", str(out), "--until", "documents", "--address", "local"]
+        done = subprocess.run(
+            [sys.executable, "-m", "cluster.cli", "run", "demo-labelled", *words],
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        server.close()
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert bool(server.asked) is not url.endswith(":1/v1")
+        (run_folder,) = [r for r in (out / "runs").iterdir() if url in (r / "recipe.json").read_text(encoding="utf-8")]
+        record = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
+        made[name, url.endswith(":1/v1")] = {
+            s["name"]: json.loads((out / s["folder"] / "manifest.json").read_text(encoding="utf-8"))["content_hash"]
+            for s in record["steps"]
+        }
+    first, *others = made.values()
+    assert "label-sample/2" in first and all(other == first for other in others)

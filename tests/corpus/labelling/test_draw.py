@@ -143,8 +143,13 @@ def test_the_pages_nearest_to_the_threshold_and_some_at_random():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1, max_size=9),
-       st.integers(1, 200), st.sampled_from(["equal", "proportional"]))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.text("abcdef", min_size=1, max_size=2), st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1, max_size=9
+    ),
+    st.integers(1, 200),
+    st.sampled_from(["equal", "proportional"]),
+)
 def test_allocation(strata, n, how):
     sizes = {k: max(size, limit) for k, (size, limit) in strata.items()}
     limits = {k: limit for k, (_, limit) in strata.items()}
@@ -165,10 +170,11 @@ def test_proportional_allocation_is_proportional():
     assert allocation(sizes, sizes, 90, "equal") == {"a": 30, "b": 30, "c": 30}
 
 
+SCORES = [0.2, 0.9, None, 0.5, 1.0]
+
+
 def test_strata_are_named_by_what_they_hold():
-    pages = pl.DataFrame(
-        {"host": ["a.de"] * 3 + [None, "b.de"], "n_chars": [10, 20, 30, 40, 50], "language_score": [0.2, 0.9, None, 0.5, 1.0]}
-    )
+    pages = pl.DataFrame({"host": ["a.de"] * 3 + [None, "b.de"], "n_chars": [10, 20, 30, 40, 50], "language_score": SCORES})
     assert strata_of(pages, (StratumParams(by="length", bounds=(20, 50)),)).to_list() == [
         "length below 20", "length 20 to 50", "length 20 to 50", "length 20 to 50", "length 50 and more"]  # fmt: skip
     assert strata_of(pages, (SCORE,)).to_list()[1:4] == [
@@ -181,8 +187,9 @@ def test_strata_are_named_by_what_they_hold():
 
 
 @pytest.mark.parametrize("bad", [
-    {"by": "length"}, {"by": "length", "hosts": ["a"]}, {"by": "length", "bounds": [2, 1]}, {"by": "host", "bounds": [1], "quantiles": 2},
+    {"by": "length"}, {"by": "length", "hosts": ["a"]}, {"by": "length", "bounds": [2, 1]},
+    {"by": "host", "bounds": [1], "quantiles": 2},
 ])  # fmt: skip
 def test_a_stratum_has_one_rule(bad):
-    with pytest.raises(ValueError, match="one of|named with|rise"):
+    with pytest.raises(ValueError, match=r"one of|named with|rise"):
         StratumParams.model_validate(bad)
