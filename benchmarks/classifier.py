@@ -168,7 +168,7 @@ def encoder(job: Job) -> Figures:
     """Scoring at scale against the bare forward, on real pages or those of the built-in sample."""
     from benchmarks.encoder_peer import compare
 
-    n = 64 if job.quick else 128
+    n = 32 if job.quick else 64
     if job.data:
         pages = read_web(job.data).sort("id").gather_every(400)["text"].to_list()[:n]
     else:

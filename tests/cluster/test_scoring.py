@@ -142,7 +142,7 @@ def test_what_bears_identity(tmp_path):
         return graph.identity("scoring/fine").fingerprint, graph.identity("select").fingerprint
 
     plain = fingerprints()
-    for name, value in (("min", 0.3), ("column", "p"), ("label", "other"), ("classes", "[other]"), ("keep_below", 0.1)):
+    for name, value in (("min", 0.7), ("column", "p"), ("label", "other"), ("classes", "[other]"), ("keep_below", 0.1)):
         scores, select = fingerprints(f"corpus.scoring.fine.{name}={value}")
         assert scores == plain[0] and select != plain[1], name
     for name, value in (("dtype", "float32"), ("tokens_per_batch", 512), ("check_pages", 7), ("after", "score-topic")):

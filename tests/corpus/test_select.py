@@ -103,3 +103,27 @@ def test_a_rule_on_a_column_without_numbers_is_refused_without_quoting_it():
     with pytest.raises(InputError, match="the column text holds no numbers") as error:
         assign(batch, SelectParams(sets={"domain": SetRule(column="text", min=0.5)}))
     assert "Mustermann" not in str(error.value)
+
+
+def test_further_columns_must_fit_too():
+    columns = {
+        "score": pa.array([0.9, 0.9, 0.9, 0.2], pa.float32()),
+        "register": ["lay", "professional", None, "lay"],
+        "fine": [0.7, 0.4, 0.9, 0.9],
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+
+    def first(**rule):
+        return (assign(batch, SelectParams(sets={"a": SetRule(**rule)}))[0] == 0).tolist()
+
+    assert first(where={"register": "lay"}) == [True, False, False, True]
+    assert first(column="score", min=0.5, where={"register": ("lay", "professional")}) == [True, True, False, False]
+    assert first(where={"fine": {"min": 0.5, "max": 0.8}}) == [True, False, False, False]
+    assert first(where={"register": "lay", "fine": {"min": 0.8}}) == [False, False, False, True]
+    for where, message in (
+        ({"register": {"min": 0.5}}, "holds no numbers"),
+        ({"fine": "lay"}, "holds no labels"),
+        ({"x": "y"}, "x does not exist"),
+    ):
+        with pytest.raises(InputError, match=message):
+            first(where=where)

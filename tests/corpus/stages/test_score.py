@@ -69,3 +69,24 @@ def test_with_min_pages_below_go_and_a_share_of_them_stays_by_id(tmp_path):
     assert (dropped(min=0.5) == ([False, True] * 1000)).all()
     some = dropped(min=0.5, keep_below=0.1)
     assert not some[::2].any() and 850 < some[1::2].sum() < 950
+
+
+def test_the_most_probable_label_and_labels_of_their_own(model):
+    texts = ["Arzt Klinik Patient", "Haus und Garten", "", "zzz"]
+    batch = pa.RecordBatch.from_arrays([pa.array(texts, pa.large_string())], ["text"])
+    one = Score(model=model, column="p").open({})(batch).columns["p"].to_pylist()
+    stage = Score(classifier="topic", label=None, column="topic", classes=("other", "medical"), min=0.6)
+    outcome = stage.open({"classifier/topic": model})(batch)
+    assert stage.name == "score-topic" and list(outcome.columns) == [f.name for f in stage.writes]
+    assert [c.type for c in outcome.columns.values()] == [f.type for f in stage.writes]
+    assert outcome.columns["topic"].to_pylist()[:2] == ["medical", "other"] and outcome.columns["topic_medical"].to_pylist() == one
+    best = [max(pair) for pair in zip(one, outcome.columns["topic_other"].to_pylist(), strict=True)]
+    known = [label is not None for label in outcome.columns["topic"].to_pylist()]
+    assert outcome.columns["topic_score"].to_pylist() == pytest.approx(
+        [p if k else 0 for p, k in zip(best, known, strict=True)], abs=1e-6
+    )
+    assert (outcome.verdict == 0).tolist() == [p < 0.6 for p in outcome.columns["topic_score"].to_pylist()]
+    with pytest.raises(RecipeError, match="no classifier"):
+        stage.open({"classifier": model})
+    with pytest.raises(ValueError, match="same name"):
+        Score(label=None, column="topic", classes=("score",))
