@@ -1,6 +1,6 @@
 """Tokens: what packing wastes, cuts and costs at full size, what tokenisation costs beside the tokenizers library, and the loader.
 
-    python -m benchmarks.tokens [--data FOLDER] [--quick]
+    python -m benchmarks.tokens [--data FOLDER] [--tokenizer NAME=FOLDER] [--quick]
 
 pack: a store of 7.3 M documents and 5.1 G tokens: real index files, token shards without content (sparse files), lengths log-normal
 with the spread of --data's pages (or the built-in sample's), scaled to 5.1 G tokens. It is opened, planned into rows of 4,096 and
@@ -10,8 +10,9 @@ concatenating and cutting every 4,096 tokens (datatrove, Megatron-LM) would cut,
 program would do them, on a part of the documents.
 
 tokenise: TokeniseWorker (read Parquet, encode, write shard and index) against ``Tokenizer.encode_batch`` and ``encode_batch_fast`` of
-the tokenizers library alone on the same texts in memory: one thread each, in alternation on every 500 pages, processor time, least of
-the rounds, summed over the pages. Ids are compared.
+the tokenizers library alone on the same texts in memory: one thread each, in alternation on every 500 pages (who is first changes from
+round to round), processor time, least of the rounds, summed over the pages. Ids are compared. With a byte-level BPE of 32,000 tokens
+trained on the pages, and with --tokenizer also with one that exists.
 
 loader: rows of the order located in the shards (index work), and rows read into arrays, over the plan above.
 """
@@ -19,7 +20,6 @@ loader: rows of the order located in the shards (index work), and rows read into
 from __future__ import annotations
 
 import argparse
-import bisect
 import glob
 import json
 import math
@@ -42,6 +42,9 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 from benchmarks.machine import write_result  # noqa: E402
+from benchmarks.packing_peers import peers  # noqa: E402
+from corpus.tokenise import TokeniseWorker  # noqa: E402
+from corpus.tokenizer import load_tokenizer, train_tokenizer  # noqa: E402
 from store.artifact import Artifact, Draft, Identity  # noqa: E402
 from store.executor import Task  # noqa: E402
 from store.fs import FileEntry, Folder  # noqa: E402
@@ -62,6 +65,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder with web/*.parquet; default: the built-in sample")
+    parser.add_argument("--tokenizer", help="NAME=FOLDER of a tokenizer to measure too; NAME becomes part of the figures' names")
     parser.add_argument("--quick", action="store_true", help="a part of everything (under a minute); writes no result file")
     parser.add_argument("--plan-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -75,9 +79,14 @@ def main() -> None:
         lengths = lengths_of(*size[:2], spread)
         store = write_sparse(Folder(f"{scratch}/store"), lengths, size[2])
         figures = {"pack.log_spread_of_lengths": round(spread, 3), **pack_figures(scratch, store, lengths)}
-        figures |= peers(lengths[: 50_000 if options.quick else 200_000])
+        figures |= peers(lengths[: 50_000 if options.quick else 200_000], SEQ_LEN)
         figures |= loader_figures(scratch, store)
-        figures |= tokenise_figures(scratch, texts, rounds=3 if options.quick else 6)
+        some, rounds = texts[:: len(texts) // (1_000 if options.quick else 2_000)], 3 if options.quick else 6
+        train_tokenizer(iter(texts[:: max(1, len(texts) // 2000)]), VOCAB, Folder(f"{scratch}/tokenizer"))
+        figures |= tokenise_figures(scratch, some, rounds, f"{scratch}/tokenizer", "tokenise")
+        if options.tokenizer:
+            name, _, folder = options.tokenizer.partition("=")
+            figures |= tokenise_figures(scratch, some, rounds, folder, f"tokenise.{name}")
     for name, value in figures.items():
         print(f"{name:<45} {value}")
     if not options.quick:
@@ -159,63 +168,6 @@ def pack_figures(scratch: str, store: Artifact, lengths: I64) -> dict[str, Json]
     }  # fmt: skip
 
 
-def peers(lengths: I64) -> dict[str, Json]:
-    """Concatenate-and-cut on order drawn at random; plain best-fit and first-fit decreasing of pieces that fit a row."""
-    ends = np.cumsum(np.random.default_rng(1).permutation(lengths))
-    starts, sizes = np.concatenate([[0], ends[:-1]]), np.diff(ends, prepend=0)
-    split = (starts // SEQ_LEN != (ends - 1) // SEQ_LEN) & (sizes <= SEQ_LEN)
-    pieces = np.concatenate([lengths[lengths <= SEQ_LEN], lengths[lengths > SEQ_LEN] % SEQ_LEN])
-    pieces = np.sort(pieces[pieces > 0])[::-1]
-    full = int((lengths // SEQ_LEN)[lengths > SEQ_LEN].sum())
-    figures: dict[str, Json] = {"peer.concatenate_short_documents_split": float(split.sum() / (sizes <= SEQ_LEN).sum())}
-    for name, fit in (("best_fit_bisect", plain_best_fit), ("first_fit_tree", plain_first_fit)):
-        begin = time.process_time()
-        n_rows = full + fit(pieces.tolist())
-        figures[f"peer.{name}_us_per_piece"] = round((time.process_time() - begin) / len(pieces) * 1e6, 2)
-        figures[f"peer.{name}_padding"] = 1 - int(lengths.sum()) / (n_rows * SEQ_LEN)
-    from corpus.packing.rows import count_pieces, cut, pack, room_for
-
-    for some in (lengths[:100], lengths):  # the first compiles
-        begin, times = time.process_time(), np.ones(len(some), np.int32)
-        out = room_for(count_pieces(some, times, SEQ_LEN))
-        cut(out, 0, some, times, SEQ_LEN, 0, 1)
-        plan = pack(out, SEQ_LEN)
-        figures["peer.ours_us_per_piece"] = round((time.process_time() - begin) / len(plan.length) * 1e6, 3)
-        figures["peer.ours_padding"] = plan.padding
-    return figures
-
-
-def plain_best_fit(pieces: list[int]) -> int:
-    """Rows that best-fit decreasing needs, with a sorted list of free spaces."""
-    free: list[int] = []
-    n_rows = 0
-    for piece in pieces:
-        at = bisect.bisect_left(free, piece)
-        if at < len(free):
-            left = free.pop(at) - piece
-        else:
-            n_rows, left = n_rows + 1, SEQ_LEN - piece
-        if left:
-            bisect.insort(free, left)
-    return n_rows
-
-
-def plain_first_fit(pieces: list[int]) -> int:
-    """Rows that first-fit decreasing needs, with a tree of the largest free space."""
-    size = 1 << math.ceil(math.log2(max(2, len(pieces))))
-    tree, n_rows = [SEQ_LEN] * (2 * size), 0
-    for piece in pieces:
-        node = 1
-        while node < size:
-            node = 2 * node if tree[2 * node] >= piece else 2 * node + 1
-        n_rows = max(n_rows, node - size + 1)
-        tree[node] -= piece
-        while node > 1:
-            node //= 2
-            tree[node] = max(tree[2 * node], tree[2 * node + 1])
-    return n_rows
-
-
 # ---------------------------------------------------------------------------------------------------------------------------- loader
 
 
@@ -258,7 +210,7 @@ def pages(data: str | None, scratch: str, n: int) -> list[str]:
     from corpus.sample.generate import write_sample
     from corpus.sample.params import SampleParams
 
-    write_sample(Folder(f"{scratch}/sample"), SampleParams(n_docs=n))
+    write_sample(SampleParams(n_docs=n), f"{scratch}/sample")
     return list(first_texts(sorted(glob.glob(f"{scratch}/sample/web/*.parquet")), n))
 
 
@@ -268,16 +220,11 @@ def first_texts(files: list[str], n: int) -> Iterator[str]:
         yield from (t for t in pq.read_table(file, columns=["text"])["text"][: n // len(files)].to_pylist() if t)
 
 
-def tokenise_figures(scratch: str, texts: list[str], rounds: int) -> dict[str, Json]:
-    """TokeniseWorker against the library alone, in alternation."""
-    from corpus.tokenise import TokeniseWorker
-    from corpus.tokenizer import load_tokenizer, train_tokenizer
-
-    folder = f"{scratch}/tokenizer"
-    train_tokenizer(iter(texts[:: max(1, len(texts) // 2000)]), VOCAB, Folder(folder))
+def tokenise_figures(scratch: str, texts: list[str], rounds: int, folder: str, group: str) -> dict[str, Json]:
+    """TokeniseWorker against the library alone, in alternation, with the tokenizer of ``folder``."""
     parts = [texts[i : i + CHUNK_DOCS] for i in range(0, len(texts), CHUNK_DOCS)]
     files = [write_texts(f"{scratch}/texts-{i}.parquet", part) for i, part in enumerate(parts)]
-    out = Folder(f"{scratch}/tokens")
+    out = Folder(f"{scratch}/{group}")
     worker = TokeniseWorker(files, folder, out)
     loaded = load_tokenizer(folder)
     loaded.tokenizer.encode_special_tokens = True
@@ -289,19 +236,19 @@ def tokenise_figures(scratch: str, texts: list[str], rounds: int) -> dict[str, J
             "encode_batch_fast": partial(loaded.tokenizer.encode_batch_fast, part, add_special_tokens=False),
         }
         best = dict.fromkeys(parties, math.inf)
-        for _ in range(rounds):
-            for name, work in parties.items():
-                best[name] = min(best[name], least(work, 1))
+        for turn in range(rounds):
+            for name in [*parties][turn % 3 :] + [*parties][: turn % 3]:
+                best[name] = min(best[name], least(parties[name], 1))
         spent = {name: spent[name] + best[name] for name in spent}
         theirs = [i for e in loaded.tokenizer.encode_batch(part, add_special_tokens=False) for i in [*e.ids, loaded.eos_id]]
         assert np.array_equal(np.frombuffer(out.read_bytes(f"tokens/{number:05d}.bin"), "<u4"), np.array(theirs)), "other ids"
         n_tokens += len(theirs)
     n_bytes = sum(len(t.encode()) for t in texts)
     return {
-        "tokenise.ratio_vs_tokenizers": round(spent["encode_batch"] / spent["ours"], 3),
-        "tokenise.ratio_vs_tokenizers_fast": round(spent["encode_batch_fast"] / spent["ours"], 3),
-        "tokenise.mb_per_s_per_core": round(n_bytes / 1e6 / spent["ours"], 2), "tokenise.tokens": n_tokens,
-        "tokenise.mb": round(n_bytes / 1e6, 1),
+        f"{group}.ratio_vs_tokenizers": round(spent["encode_batch"] / spent["ours"], 3),
+        f"{group}.ratio_vs_tokenizers_fast": round(spent["encode_batch_fast"] / spent["ours"], 3),
+        f"{group}.mb_per_s_per_core": round(n_bytes / 1e6 / spent["ours"], 2), f"{group}.tokens": n_tokens,
+        f"{group}.mb": round(n_bytes / 1e6, 1), f"{group}.vocab_size": loaded.vocab_size,
     }  # fmt: skip
 
 
