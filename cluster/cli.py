@@ -143,7 +143,7 @@ def report(
 
 @dedup_app.command("index")
 def dedup_index(
-    artifact: Annotated[str, typer.Argument(help="The folder of a documents artifact.")],
+    artifact: Annotated[str, typer.Argument(metavar="ARTIFACT|RUN", help="The folder of a documents artifact, or of a run.")],
     to: Annotated[str, typer.Option("--to", help="Folder or URL below which the index is written.")],
     address: Annotated[str, typer.Option(help="As in run: auto, local, or ray://HOST:PORT.")] = "auto",
 ) -> None:
@@ -156,7 +156,7 @@ def dedup_index(
 @dedup_app.command("lookup")
 def dedup_lookup(
     file: Annotated[str, typer.Argument(help="A .txt file (one page), or a file of pages in any format of a source.")],
-    artifact: Annotated[str, typer.Option("--in", help="The folder of a documents artifact or of an index.")],
+    artifact: Annotated[str, typer.Option("--in", help="The folder of a documents artifact, of an index, or of a run.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Pages to show for each page, most alike first.")] = 5,
     min_jaccard: Annotated[float, typer.Option(min=0, max=1, help="Show only pages at least this alike.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -169,7 +169,9 @@ def dedup_lookup(
 
 @dedup_app.command("lean")
 def dedup_lean(
-    artifact: Annotated[str, typer.Argument(help="The folder of a documents artifact or of an index.")],
+    artifact: Annotated[
+        str, typer.Argument(metavar="ARTIFACT|RUN", help="The folder of a documents artifact, of an index, or of a run.")
+    ],
     to: Annotated[str, typer.Option("--to", help="Parquet file to write.")],
 ) -> None:
     """Write the signatures as datasketch's LeanMinHash. They must be of family datasketch, with keep_minima."""

@@ -1,8 +1,8 @@
 """Files of object stores as memory maps: each is fetched once into a folder of this machine, checked by its sha256, and mapped.
 
 The folder is ``DEFINEMED_CACHE`` (else ``$XDG_CACHE_HOME/definemed`` or ``~/.cache/definemed``) and holds at most
-``DEFINEMED_CACHE_GB`` gigabytes (64 if not set). A file is named by its sha256, so equal shards of
-different artifacts are one, and a changed one is another.
+``DEFINEMED_CACHE_GB`` gigabytes of them (64 if not set). A file is named by its sha256, so equal shards of different artifacts are
+one, and a changed one is another. Whatever else lies in the folder is neither counted nor touched.
 
 Safe with several processes: a file is written under a temporary name and renamed once its content is right; processes that want the
 same file wait for the one that fetches it. A map holds a shared lock on its file: what is mapped is never evicted; of the rest the
@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from store.errors import ArtifactError, ResourceError, from_os_error
 from store.fs import CHUNK_BYTES, FileEntry, open_input
 
 DEFAULT_GB = 64.0
+OURS = re.compile(r"[0-9a-f]{64}(\.tmp-[0-9a-f]{8})?")
 STALE_S = 24 * 3600  # a temporary file so old belongs to a process that was killed
 
 
@@ -136,7 +138,7 @@ def _copy(url: str, temporary: Path, entry: FileEntry) -> None:
 def _make_room(folder: Path, size_bytes: int, url: str) -> None:
     """Remove the least recently used files that nobody has mapped, until ``size_bytes`` more fit."""
     limit = cache_limit_bytes()
-    found = sorted((s.st_mtime, s.st_size, p) for p in folder.iterdir() if (s := _stat(p)) and not p.name.endswith(".lock"))
+    found = sorted((s.st_mtime, s.st_size, p) for p in folder.iterdir() if OURS.fullmatch(p.name) and (s := _stat(p)))
     used = sum(size for _, size, _ in found)
     for changed, size, path in found:
         if used + size_bytes <= limit:

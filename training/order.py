@@ -8,21 +8,24 @@ value is below ``n`` restricts it to [0, n) (Black and Rogaway, "Ciphers with Ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 U64 = npt.NDArray[np.uint64]
 N_ROUNDS = 6
+BLOCK_ROWS = 4096
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
 def _mix(x: U64) -> U64:
     """The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection on 64 bits with full avalanche."""
-    with np.errstate(over="ignore"):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x = (x ^ (x >> _30)) * _M1  # arrays of integers overflow without a word
+    x = (x ^ (x >> _27)) * _M2
+    return x ^ (x >> _31)
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,16 @@ class Permutation:
         half = np.uint64(max(1, ((self.n - 1).bit_length() + 1) // 2))
         mask = np.uint64((1 << int(half)) - 1)
         left, right = x >> half, x & mask
-        for round_key in self._round_keys():
+        for round_key in self._round_keys:
             left, right = right, left ^ (_mix(right ^ round_key) & mask)
         return (left << half) | right
 
+    @cached_property
     def _round_keys(self) -> U64:
         state = np.zeros(1, np.uint64)
-        with np.errstate(over="ignore"):
-            for part in self.key:
-                state = _mix(state + _GOLDEN + np.uint64(part))
-            return _mix(state + _GOLDEN * np.arange(1, N_ROUNDS + 1, dtype=np.uint64))
+        for part in self.key:
+            state = _mix(state + _GOLDEN + np.uint64(part))
+        return _mix(state + _GOLDEN * np.arange(1, N_ROUNDS + 1, dtype=np.uint64))
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,24 @@ class RowOrder:
     def rows(self, step: int) -> npt.NDArray[np.int64]:
         """Row indices of a step in slot order, int64 [rows_per_step] (fewer in the last step)."""
         first = step * self.rows_per_step
-        place = np.arange(first, min(first + self.rows_per_step, self.total_rows), dtype=np.int64)
-        epoch, within = np.divmod(place, self.n_rows)
-        out = np.empty_like(place)
-        for e in np.unique(epoch):
-            out[epoch == e] = Permutation(self.n_rows, (self.seed, int(e)))(within[epoch == e])
-        return out
+        end = min(first + self.rows_per_step, self.total_rows)
+        parts = [np.zeros(0, np.int64)]
+        while first < end:
+            epoch, place = divmod(first, self.n_rows)
+            block, at = divmod(place, BLOCK_ROWS)
+            parts.append(_block(self.n_rows, self.seed, epoch, block)[at : at + end - first])
+            first += len(parts[-1])
+        return np.concatenate(parts)
 
     def row(self, step: int, slot: int) -> int:
         """Row index at one slot; IndexError if the step has no such slot."""
         return int(self.rows(step)[slot])
+
+
+@lru_cache(maxsize=8)
+def _block(n_rows: int, seed: int, epoch: int, number: int) -> npt.NDArray[np.int64]:
+    """A block of an epoch's rows, read-only. A call of numpy costs as much as 500 rows, and cycles need some hundred calls."""
+    places = np.arange(number * BLOCK_ROWS, min((number + 1) * BLOCK_ROWS, n_rows))
+    rows = Permutation(n_rows, (seed, epoch))(places)
+    rows.flags.writeable = False
+    return rows

@@ -90,7 +90,7 @@ class RowReader:
         at_P = np.repeat(begin, end - begin) + in_row_P
         source_P, doc_P = self.plan.source[at_P].astype(np.int64), self.plan.doc[at_P]
         shard_P, offset_P = np.empty_like(at_P), self.plan.start[at_P]
-        for s in np.unique(source_P):
+        for s in np.flatnonzero(np.bincount(source_P)):
             mine, store = source_P == s, self.stores[s]
             shard_P[mine] = np.searchsorted(store.first_doc, doc_P[mine], side="right") - 1
             offset_P[mine] += store.offsets[doc_P[mine]]

@@ -1,4 +1,4 @@
-"""``definemed dedup report``: how good the clusters of a run are, from a sample of its own pages."""
+"""``definemed dedup report``: how good the clusters of a run are, from a sample of its own pages; and what a user's folder means."""
 
 from __future__ import annotations
 
@@ -55,6 +55,21 @@ def find_artifacts(folder: Folder, documents: str | None) -> tuple[Artifact, Art
         found = clusters.manifest.inputs.get("documents", "")
         documents = Folder(clusters.folder.url.rsplit("/", 2)[0]).path(f"documents/{found[:16]}")
     return clusters, Artifact.open(Folder(documents.rstrip("/")))
+
+
+def find_signed(path: str) -> Artifact:
+    """The documents artifact of a run's folder; or the artifact of a folder, which is one of documents or an index."""
+    folder = Folder(path.rstrip("/")).absolute()
+    if folder.exists(RECORD):
+        found = RunRecord.read(folder).artifact(Folder(folder.url.rsplit("/", 2)[0]), "documents")
+        if found is None:
+            raise InputError("the run has no finished step documents", where=folder.url, remedy="run it until documents")
+        return found
+    artifact = Artifact.open(folder)
+    if artifact.step not in ("documents", "index"):
+        raise InputError(f"this is an artifact of the step {artifact.step}", where=folder.url,
+                         expected="a documents artifact, an index, or a run")  # fmt: skip
+    return artifact
 
 
 def _console_table(content: blocks.Table) -> Table:

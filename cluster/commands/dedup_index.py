@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cluster.commands.dedup import find_signed
 from corpus.dedup.index import signature_params, write_index
 from corpus.dedup.lookup import Match, lookup
 from corpus.source import BadRow, FileSource, list_units, read_unit
@@ -25,7 +26,7 @@ def make_index(artifact: str, to: str, address: str) -> None:
     from cluster.progress import ProgressDisplay
     from cluster.session import open_session
 
-    source = Artifact.open(Folder(artifact.rstrip("/")).absolute())
+    source = find_signed(artifact)
     identity = Identity("index", INDEX_VERSION, {"stages": [signature_params(source)]}, {"documents": source.manifest.content_hash})
     draft = Draft.begin(Folder(to).absolute(), identity)
     console = Console(highlight=False, soft_wrap=True)
@@ -40,18 +41,24 @@ def make_index(artifact: str, to: str, address: str) -> None:
 def show_matches(file: str, artifact: str, n: int, min_jaccard: float, as_json: bool) -> None:
     """Print the kept pages that resemble the pages of a file."""
     ids, texts = queries(file)
-    matches = lookup(Artifact.open(Folder(artifact.rstrip("/"))), texts, min_jaccard)
-    shown = [m for query in range(len(texts)) for m in [m for m in matches if m.query == query][:n]]
+    matches = lookup(find_signed(artifact), texts, min_jaccard)
+    by_query: list[list[Match]] = [[] for _ in texts]
+    for match in matches:
+        by_query[match.query].append(match)
     if as_json:
-        for match in shown:
+        for match in (m for found in by_query for m in found[:n]):
             print(json.dumps({**asdict(match), "query": ids[match.query]}, ensure_ascii=False))
         return
     console = Console(highlight=False)
-    for query, name in enumerate(ids):
-        mine = [m for m in shown if m.query == query]
-        console.print(f"[bold]{escape(name)}[/bold] " + (f"{len(mine)} pages resemble it" if mine else "no page resembles it"))
-        if mine:
-            console.print(_table(mine))
+    for name, found in zip(ids, by_query, strict=True):
+        console.print(f"[bold]{escape(name)}[/bold] {_said(len(found), n)}")
+        if found:
+            console.print(_table(found[:n]))
+
+
+def _said(n_found: int, n_shown: int) -> str:
+    count = {0: "no page resembles it", 1: "1 page resembles it"}.get(n_found, f"{n_found:,} pages resemble it")
+    return count + (f"; the {n_shown} most alike:" if n_found > n_shown else "")
 
 
 def _table(matches: list[Match]) -> Table:

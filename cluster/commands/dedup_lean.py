@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from cluster.commands.dedup import find_signed
 from corpus.datasketch_family import SCHEME
 from corpus.dedup.index import signed_with
-from store.artifact import Artifact
 from store.errors import InputError
 from store.fs import Folder, open_input
 from store.schema import KEY, MINIMA
@@ -41,7 +41,7 @@ def lean_column(minima: npt.NDArray[np.uint32], seed: int) -> pa.Array:
 
 def write_lean(artifact: str, to: str) -> None:
     """Write doc_key, id and lean_minhash of every page of a documents artifact or an index to a Parquet file."""
-    source = Artifact.open(Folder(artifact.rstrip("/")).absolute())
+    source = find_signed(artifact)
     stage = signed_with(source)
     if stage.family != "datasketch" or not stage.keep_minima:
         raise InputError("these signatures are no sketches of datasketch", where=source.folder.url,

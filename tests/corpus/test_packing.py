@@ -150,6 +150,17 @@ def test_a_plan_survives_the_disk(tmp_path: Path) -> None:
     assert [read.row(r) for r in range(read.n_rows)] == [packed.row(r) for r in range(packed.n_rows)]
 
 
+def test_a_plan_never_changes(tmp_path: Path) -> None:
+    """Bytes written down once. Who changes them on purpose raises the version of the step ``pack``."""
+    lengths = np.random.default_rng(5).integers(0, 90, 300)
+    stores = {"a": token_store(tmp_path, "a", lengths), "b": token_store(tmp_path, "b", lengths[::-1])}
+    packed, _ = plan(stores, [MixtureEntry(name="a", epochs=1.5), MixtureEntry(name="b", share=0.2)], 32, 7)
+    assert packed.n_rows == 782
+    assert [e.sha256[:16] for e in packed.write(Folder(str(tmp_path / "out")))] == [
+        "039e1680fa7b8a05", "3686e1123f569ddb", "e8100463e3811be1", "df225f9dd7babda9", "5c7b3bd776d6f8a4",
+    ]  # fmt: skip
+
+
 def test_the_keyed_hash_is_a_bijection() -> None:
     x = np.arange(100_000, dtype=np.uint64)
     assert len(np.unique(hashed(x, 7))) == len(x)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -122,6 +123,17 @@ def test_conversations_are_rendered_by_the_chat_template(tmp_path: Path, tokeniz
     assert store.doc_keys.tolist() == [0, 2]  # the line, counting from 0
     # Special tokens of the template are tokens here.
     assert np.count_nonzero(store.tokens(0) == 1) == 2
+
+
+def test_a_template_that_closes_the_conversation_itself_is_not_closed_twice(tmp_path: Path, tokenizer: str) -> None:
+    own = tmp_path / "tokenizer"
+    shutil.copytree(tokenizer, own)
+    template = own / "chat_template.jinja"
+    template.write_text(template.read_text() + "<|endoftext|>")
+    path = tmp_path / "chat.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": c}) for c in CHATS), encoding="utf-8")
+    store = tokenised(tmp_path, ChatTokeniseWorker, [str(path)], str(own))
+    assert [np.count_nonzero(store.tokens(doc) == 0) for doc in range(2)] == [1, 1] and store.tokens(1)[-1] == 0
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,22 @@ def test_the_rest_of_a_killed_process_is_removed_when_it_is_old(cache):
     assert files() == [entry.sha256]
 
 
+def test_what_is_not_the_caches_own_is_neither_counted_nor_removed(cache):
+    """The folder also holds compiled kernels and models, and may be any folder of the user's."""
+    cache(5_000)
+    cache_folder().mkdir()
+    (cache_folder() / "numba").mkdir()
+    others = [cache_folder() / "lid.176.ftz", cache_folder() / "thesis.tex", cache_folder() / ("a" * 64 + ".txt")]
+    for path in others:
+        path.write_bytes(bytes(4000))
+        os.utime(path, (1, 1))
+    for number in (1, 2):  # the second needs the room of the first
+        url, entry = placed(number)
+        map_cached(url, entry, TOKEN_DTYPE)
+    assert files() == sorted([entry.sha256, "numba", *(p.name for p in others)])
+    assert all(p.stat().st_size == 4000 for p in others)
+
+
 def test_a_limit_that_is_no_number_is_refused(cache, monkeypatch):
     monkeypatch.setenv("DEFINEMED_CACHE_GB", "viel")
     with pytest.raises(ResourceError, match="DEFINEMED_CACHE_GB is viel"):

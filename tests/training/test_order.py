@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.order import Permutation, RowOrder
+from training.order import BLOCK_ROWS, Permutation, RowOrder
 
 
 @given(st.integers(1, 5000), st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 1000)))
@@ -54,3 +54,21 @@ def test_row_is_rows_at_a_slot_and_max_steps_are_full() -> None:
     assert [order.row(5, i) for i in range(4)] == order.rows(5).tolist()
     with pytest.raises(IndexError):
         order.row(0, 4)
+
+
+def test_the_order_never_changes() -> None:
+    """Values written down once: a run that resumes under a later version must see the rows it has not seen."""
+    assert Permutation(1000, (1, 2))(range(8)).tolist() == [902, 43, 53, 301, 836, 732, 266, 355]
+    assert Permutation(10**12, (7,))([0, 1, 10**12 - 1]).tolist() == [447355247986, 235558639518, 548668674822]
+    order = RowOrder(10, 4, 25, 3)
+    assert order.rows(2).tolist() == [4, 2, 5, 7]  # the end of an epoch and the beginning of the next
+    assert order.rows(9).tolist() == []
+
+
+def test_steps_are_the_permutation_cut_up() -> None:
+    """Whatever blocks the rows are computed in."""
+    n = 2 * BLOCK_ROWS + 77
+    order = RowOrder(n, 700, 2 * n, 5)
+    expected = [Permutation(n, (5, e))(np.arange(n)) for e in (0, 1)]
+    assert np.array_equal(np.concatenate([order.rows(s) for s in range(order.n_steps)]), np.concatenate(expected))
+    assert np.array_equal(RowOrder(n, 3 * n, 2 * n, 5).rows(0), np.concatenate(expected))

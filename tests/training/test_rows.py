@@ -66,6 +66,16 @@ def test_a_plan_of_other_stores_is_refused(world) -> None:
         RowReader(replace(world.plan, row_offsets=np.zeros(1, np.int64)), world.stores, 512)
 
 
+@pytest.mark.parametrize(("array", "value"), [("doc", -1), ("doc", 10**9), ("start", -1), ("start", 10**9), ("length", 63)])
+def test_a_piece_outside_its_document_is_refused(world, array: str, value: int) -> None:
+    """Also where the tokens of another document lie there: they would be read without a word."""
+    changed = getattr(world.plan, array).copy()
+    one = np.flatnonzero((world.plan.start == 0) & (world.plan.length < 20))[0]
+    changed[one] = value
+    with pytest.raises(ArtifactError, match="does not belong"):
+        RowReader(replace(world.plan, **{array: changed}), world.stores, 512)
+
+
 def test_a_document_at_the_border_of_shards(tmp_path) -> None:
     from training.heldout import window_plan
 
