@@ -2,11 +2,12 @@
 
     N positions, D hidden size, V vocabulary
 
-The logits of a chunk of positions are made, turned into probabilities in place and consumed for both gradients at once, so that at most
-``CHUNK_LOGITS`` of them exist, or those of ``LEAST_ROWS`` positions: with fewer, matrix products are slow and the gradient of the head is
-read and written too often (chunks of 64 positions took 2.4 times the CPU time of whole logits, 256 and more take no more than they do).
-At 152 k tokens this is the difference between 2.5 GB and 0.2 GB per 4096 positions. The idea is that of Liger Kernel's fused linear
-cross-entropy (Hsu et al., 2024). The softmax is computed in float32 whatever the precision of the matrix products.
+The logits of a chunk of positions are made, turned into probabilities in place and consumed for both gradients at once, so that at
+most ``CHUNK_LOGITS`` of them exist, or those of ``LEAST_ROWS`` positions: with fewer, matrix products are slow and the gradient of
+the head is read and written too often (chunks of 64 positions took 2.4 times the CPU time of whole logits, 256 and more take no
+more than those). At 152 k tokens this is the difference between 2.5 GB and 0.2 GB per 4096 positions. The idea is that of Liger
+Kernel's fused linear cross-entropy (Hsu et al., 2024). The softmax is computed in float32 whatever the precision of the matrix
+products.
 """
 
 from __future__ import annotations
