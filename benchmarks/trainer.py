@@ -48,21 +48,34 @@ Figures = dict[str, Json]
 
 @dataclass(frozen=True)
 class Size:
-    """What is trained: steps of a run, rounds, rows of seq_len tokens a step, and the model."""
+    """What is trained: steps of a run, rows of seq_len tokens a step, and the model."""
 
     n_steps: int
-    n_rounds: int
     seq_len: int
     rows: int
     init: ModelInit
-    n_pages: int = 3000
+    n_pages: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for, and a folder for it."""
+
+    scratch: str
+    data: str | None
+    quick: bool
+    precision: str
+    n_rounds: int
+
+    def world(self, size: Size) -> World:
+        return make_world(self.scratch, self.data, size.seq_len, size.init.vocab_size or 0, size.n_pages)
 
 
 BASE = ModelInit(model_type="qwen2", vocab_size=16384, hidden_size=384, n_layers=8, n_heads=6, n_kv_heads=2, intermediate_size=1152)
 SMALL = BASE.model_copy(update={"n_layers": 3, "hidden_size": 256, "n_heads": 4, "intermediate_size": 768})
-FULL, QUICK = Size(14, 2, 512, 4, BASE), Size(6, 1, 256, 4, SMALL, 600)
-WIDE = Size(8, 1, 512, 2, SMALL.model_copy(update={"vocab_size": 151_936}), 600)
-WIDE_QUICK = Size(4, 1, 128, 2, WIDE.init, 300)
+FULL, QUICK = Size(10, 512, 4, BASE, 600), Size(6, 256, 4, SMALL, 300)
+WIDE = Size(8, 512, 2, SMALL.model_copy(update={"vocab_size": 151_936}), 300)
+WIDE_QUICK = Size(4, 128, 2, WIDE.init, 200)
 
 
 def main() -> None:
@@ -71,6 +84,7 @@ def main() -> None:
     parser.add_argument("--data", help="folder with web/*.parquet; default: the built-in sample")
     parser.add_argument("--quick", action="store_true", help="a smaller model, few steps (about a minute); writes no result file")
     parser.add_argument("--precision", choices=("bf16", "fp32"), help="default: bf16 if this CPU has it, else fp32")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every section with peers is run; --quick has one")
     parser.add_argument("--only", choices=tuple(SECTIONS), action="append", help="sections; default: all")
     options = parser.parse_args()
     precision = options.precision or ("bf16" if has_bf16() else "fp32")
@@ -78,7 +92,7 @@ def main() -> None:
     for section in options.only or SECTIONS:
         scratch = tempfile.mkdtemp(prefix="trainer-")
         try:
-            figures |= SECTIONS[section](scratch, options.data, options.quick, precision)
+            figures |= SECTIONS[section](Job(scratch, options.data, options.quick, precision, 1 if options.quick else options.rounds))
         finally:
             shutil.rmtree(scratch)
     for name, value in figures.items():
@@ -118,22 +132,22 @@ def run_ours(world: World, size: Size, p: TrainParams, out: str, between: Callab
     return spent, [float(str(line["loss"])) for line in read_lines(f"{out}/out/{METRICS}")]
 
 
-def step_section(scratch: str, data: str | None, quick: bool, precision: str) -> Figures:
-    return step_figures("step", QUICK if quick else FULL, scratch, data, precision)
+def step_section(job: Job) -> Figures:
+    return step_figures("step", QUICK if job.quick else FULL, job)
 
 
-def wide_section(scratch: str, data: str | None, quick: bool, precision: str) -> Figures:
-    return step_figures("wide", WIDE_QUICK if quick else WIDE, scratch, data, precision)
+def wide_section(job: Job) -> Figures:
+    return step_figures("wide", WIDE_QUICK if job.quick else WIDE, job)
 
 
-def step_figures(name: str, size: Size, scratch: str, data: str | None, precision: str) -> Figures:
+def step_figures(name: str, size: Size, job: Job) -> Figures:
     """Ours, the bare loops and transformers' Trainer in turns."""
-    world = make_world(scratch, data, size.seq_len, size.init.vocab_size or 0, size.n_pages)
-    p, out = params(size, precision), os.path.join(scratch, "ours")
+    world = job.world(size)
+    p, out = params(size, job.precision), os.path.join(job.scratch, "ours")
     times: dict[str, list[Spent]] = {"ours": [], "fused": [], "whole": [], "hf": []}
     gaps: dict[str, float] = {}
-    for number in range(size.n_rounds):
-        face = HuggingFace(world, p, size.init, os.path.join(scratch, "hf"))
+    for number in range(job.n_rounds):
+        face = HuggingFace(world, p, size.init, os.path.join(job.scratch, "hf"))
         peers = {"fused": BareLoop(world, p, size.init, whole=False), "whole": BareLoop(world, p, size.init, whole=True), "hf": face}
         spent: dict[str, list[Spent]] = {peer: [] for peer in peers}
 
@@ -169,13 +183,12 @@ def check(gaps: dict[str, float]) -> None:
         assert found <= allowed, f"losses of {peer} differ by {found:.2e}: it is not the same work"
 
 
-def checkpoint_section(scratch: str, data: str | None, quick: bool, precision: str) -> Figures:
+def checkpoint_section(job: Job) -> Figures:
     """What saving costs: the time of steps with a checkpoint, and of those after it while it is written, above the others'."""
-    size, every, after = QUICK if quick else FULL, 6, 2
-    world = make_world(scratch, data, size.seq_len, size.init.vocab_size or 0, size.n_pages)
-    n_steps = 2 * every + 2 if quick else 4 * every + 2
-    p = params(size, precision, save_every_steps=every, max_steps=n_steps)
-    spent, _ = run_ours(world, size, p, os.path.join(scratch, "save"), lambda _: None)
+    size, every, after = QUICK if job.quick else FULL, 6, 2
+    world, n_steps = job.world(size), 2 * every + 2 if job.quick else 4 * every + 2
+    p = params(size, job.precision, save_every_steps=every, max_steps=n_steps)
+    spent, _ = run_ours(world, size, p, os.path.join(job.scratch, "save"), lambda _: None)
     busy = {i for save in range(every - 1, len(spent), every) for i in range(save, min(save + 1 + after, len(spent)))}
     calm = [s for i, s in enumerate(spent) if i not in busy and i >= 2]
     n_saves = len(range(every - 1, len(spent), every))
@@ -201,12 +214,16 @@ def gap(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return max(abs(a - b) / a for a, b in zip(ours, theirs, strict=False))
 
 
-def gpu_section(scratch: str, data: str | None, quick: bool, precision: str) -> Figures:  # noqa: ARG001
-    return gpu_figures(scratch, data, quick=quick)
+def gpu_section(job: Job) -> Figures:
+    return gpu_figures(job.scratch, job.data, quick=job.quick)
 
 
-Section = Callable[[str, str | None, bool, str], Figures]
-SECTIONS: dict[str, Section] = {"step": step_section, "wide": wide_section, "checkpoint": checkpoint_section, "gpu": gpu_section}
+SECTIONS: dict[str, Callable[[Job], Figures]] = {
+    "step": step_section,
+    "wide": wide_section,
+    "checkpoint": checkpoint_section,
+    "gpu": gpu_section,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(2)

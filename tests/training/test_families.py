@@ -24,6 +24,7 @@ FAMILIES = {
     "gemma3-window-cap": ("gemma3_text", {**BOTH, "final_logit_softcapping": 3.0}),
     "qwen2-window": ("qwen2", {"use_sliding_window": True, **BOTH}),
     "qwen3-window": ("qwen3", {"use_sliding_window": True, **BOTH}),
+    "gemma": ("gemma", {}), "olmo2": ("olmo2", {}), "smollm3": ("smollm3", {}),
 }  # fmt: skip
 
 
@@ -34,7 +35,8 @@ def family(request) -> str:
 
 def build(name: str, seq_len: int = T, vocab: int = 64, spread: float = 0.3) -> PackedLM:
     model_type, config = FAMILIES[name]
-    init = ModelInit(model_type=model_type, **SIZES, initializer_range=spread, config=config)
+    init = ModelInit.model_construct(None, **{**ModelInit(**SIZES).model_dump(), "model_type": model_type, "initializer_range": spread,
+                                              "config": config})  # fmt: skip  # not all of them are offered at random
     model = build_model(init, folder=None, seq_len=seq_len, vocab_size=vocab, eos_id=0, attention="sdpa")
     return PackedLM(model.eval(), torch.float32)
 
