@@ -1,28 +1,67 @@
-"""The CUDA section of benchmarks/trainer.py: tokens per second, MFU and memory of Qwen2.5-0.5B's shape at rows of 4,096 tokens."""
+"""The CUDA section of benchmarks/trainer.py, and a script of its own: tokens per second, MFU and memory of Qwen2.5-0.5B's shape.
+
+    python benchmarks/trainer_gpu.py [--data FOLDER] [--quick] [--write]
+
+One device, rows of 4,096 tokens, bfloat16, compiled layers, flash attention where its package is, else SDPA with a mask. Prints the
+figures as JSON and the profile of two steps, which explains what is missing to the peak. gpu.mfu takes PaLM's count, as published
+figures do; gpu.mfu_needed_work counts only pairs of tokens of the same document. --write puts the figures into
+benchmarks/results/trainer.json beside those of the CPU. Runs where ray, mergekit and polars are absent.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import json
 import os
 import statistics
+import sys
+import tempfile
 from glob import glob
 
-import torch
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
 
-from benchmarks.trainer_peers import World, make_world
-from store.params import Json
-from training.estimate import memory
-from training.log import TIMING, read_lines
-from training.loop import train
-from training.mfu import dense_flops_per_token, find_gpu
-from training.params import ModelInit, TrainParams
-from training.shape import ModelShape
+import torch  # noqa: E402
+
+from benchmarks.trainer_peers import World, make_world  # noqa: E402
+from store.params import Json  # noqa: E402
+from training.estimate import memory  # noqa: E402
+from training.log import TIMING, read_lines  # noqa: E402
+from training.loop import train  # noqa: E402
+from training.mfu import dense_flops_per_token, find_gpu  # noqa: E402
+from training.params import ModelInit, TrainParams  # noqa: E402
+from training.shape import ModelShape  # noqa: E402
 
 QWEN_HALF_B = ModelInit(
     model_type="qwen2", vocab_size=151_936, hidden_size=896, n_layers=24, n_heads=14, n_kv_heads=2, intermediate_size=4864,
     tie_word_embeddings=True, max_position_embeddings=32_768, rope_theta=1e6,
 )  # fmt: skip
 SEQ_LEN, N_STEPS, N_WARM = 4096, 24, 8
+RESULT = os.path.join(ROOT, "benchmarks", "results", "trainer.json")
+
+
+def main() -> None:
+    """Measure, print, and with --write keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder with web/*.parquet; default: the built-in sample")
+    parser.add_argument("--quick", action="store_true", help="half the steps, fewer pages")
+    parser.add_argument("--write", action="store_true", help="put the figures into benchmarks/results/trainer.json")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        figures = gpu_figures(scratch, options.data, quick=options.quick)
+    print(json.dumps(figures, indent=1))
+    if options.write and figures:
+        keep(figures, RESULT)
+
+
+def keep(figures: dict[str, Json], path: str) -> None:
+    """Put the figures of the GPU into the result file; those of the CPU, and what it says of its machine, stay."""
+    with open(path, encoding="utf-8") as file:
+        body = json.load(file)
+    body["figures"] = {k: v for k, v in body["figures"].items() if not k.startswith("gpu.")} | figures
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(json.dumps(body, indent=1, sort_keys=True) + "\n")
 
 
 def gpu_figures(scratch: str, data: str | None, *, quick: bool) -> dict[str, Json]:
@@ -40,7 +79,7 @@ def gpu_figures(scratch: str, data: str | None, *, quick: bool) -> dict[str, Jso
     print(f"{name}: {params.micro_batch_rows} rows of {SEQ_LEN} a micro-batch, {params.attn_implementation}")
     figures = measure(world, QWEN_HALF_B, params, shape, None if gpu is None else gpu.peak_flops, where)
     print_profile(where)
-    return figures
+    return {"gpu.device": name, "gpu.torch": torch.__version__, "gpu.attention": params.attn_implementation, **figures}
 
 
 def config_of(init: ModelInit) -> dict[str, object]:
@@ -57,10 +96,8 @@ def fitting(shape: ModelShape, device_bytes: int, steps: int) -> TrainParams:
     flash = importlib.util.find_spec("flash_attn") is not None
     values: dict[str, object] = {
         "precision": "bf16", "max_steps": steps, "learning_rate": 1e-4, "save_every_steps": None, "verify_tokens": False,
-        "attn_implementation": "flash_attention_2" if flash else "sdpa", "profile_steps": (N_WARM - 2, N_WARM - 1),
+        "attn_implementation": "flash_attention_2" if flash else "sdpa", "profile_steps": (N_WARM - 2, N_WARM - 1), "compile": True,
     }  # fmt: skip
-    if "compile" in TrainParams.model_fields:
-        values["compile"] = True
     for rows in (8, 4, 2, 1):
         params = TrainParams.model_validate({**values, "micro_batch_rows": rows, "rows_per_step": 16})
         if memory(shape, params, SEQ_LEN).total < 0.85 * device_bytes:
@@ -91,3 +128,7 @@ def print_profile(where: str) -> None:
     for name in glob(f"{where}/profile/*.txt"):
         with open(name, encoding="utf-8") as file:
             print(file.read())
+
+
+if __name__ == "__main__":
+    main()

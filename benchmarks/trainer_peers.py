@@ -1,12 +1,17 @@
-"""The peers of benchmarks/trainer.py: a bare PyTorch loop, transformers' Trainer, and the rows that all of them train on."""
+"""The peers of benchmarks/trainer.py: bare PyTorch loops, transformers' Trainer, and the rows that all of them train on.
+
+Every peer has ``step()``: its next optimizer step, timed. So all of them take turns with ours, step by step. Deterministic kernels,
+which our loop asks for while it runs, are off in theirs.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
 from glob import glob
@@ -108,87 +113,129 @@ def _pages(scratch: str, data: str | None, n_pages: int) -> list[str]:
     return texts
 
 
-class BareLoop:
-    """What a careful person writes by hand: rows ready in memory, same mask, same loss, fused AdamW, clipping, a loss to look at."""
+@contextmanager
+def any_kernel() -> Iterator[None]:
+    """Without deterministic kernels."""
+    were = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(were, warn_only=True)
 
-    def __init__(self, world: World, p: TrainParams, init: ModelInit) -> None:
+
+class BareLoop:
+    """What a careful person writes by hand: rows ready in memory, same mask, fused AdamW, clipping, a loss to look at.
+
+    Args:
+        whole: torch's cross_entropy over the logits of all positions; else our fused loss.
+    """
+
+    def __init__(self, world: World, p: TrainParams, init: ModelInit, *, whole: bool) -> None:
         torch.set_num_threads(p.cpu_threads)
-        self.p, self.model = p, world.model(init).train()
+        self.p, self.model, self.whole = p, world.model(init).train(), whole
         self.optimizer = build_optimizer(p, self.model)
         self.batches, self.losses = list(world.batches(p)), list[float]()
         self.dtype = torch.bfloat16 if p.precision == "bf16" else torch.float32
 
     def step(self) -> Spent:
-        """One step, timed. Deterministic kernels, which our loop asks for, are off here."""
-        were = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(False)
-        clock = Clock()
-        batch, n_targets = self.batches[len(self.losses)]
-        loss = self._loss(*batch) / n_targets
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.p.clip_norm or float("inf"))
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.p, len(self.losses), len(self.batches))
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.losses.append(loss.item())
-        spent = clock.stop()
-        torch.use_deterministic_algorithms(were)
-        return spent
+        """One step, timed."""
+        with any_kernel():
+            clock = Clock()
+            batch, n_targets = self.batches[len(self.losses)]
+            loss = self._loss(*batch) / n_targets
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.p.clip_norm or float("inf"))
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.p, len(self.losses), len(self.batches))
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.losses.append(loss.item())
+            return clock.stop()
 
     def _loss(self, ids: Tensor, positions: Tensor, piece: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             hidden = self.model.model(
                 input_ids=ids, position_ids=positions, attention_mask=block_mask(piece), use_cache=False
-            ).last_hidden_state
-        return linear_cross_entropy(hidden.flatten(0, 1), self.model.lm_head.weight, labels.flatten(), self.dtype)
+            ).last_hidden_state.flatten(0, 1)
+            if self.whole:
+                logits = self.model.lm_head(hidden).float()
+                return torch.nn.functional.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="sum")
+        return linear_cross_entropy(hidden, self.model.lm_head.weight, labels.flatten(), self.dtype)
 
 
 class HuggingFace:
-    """transformers' Trainer on the same rows, in the same order, with the same optimizer and schedule."""
+    """transformers' Trainer on the same rows, in the same order, with the same optimizer and schedule.
+
+    It runs in a thread that holds still between its steps: a step is what happens from one "step begins" to the next, the reading of
+    the next rows and the logging of the loss included.
+    """
 
     def __init__(self, world: World, p: TrainParams, init: ModelInit, folder: str) -> None:
         self.world, self.p, self.folder = world, p, folder
         self.model = world.model(init).train()
+        if p.precision == "bf16":  # by hand: the Trainer's own way is a state of the process, which ours has too
+            self.model.forward = torch.autocast("cpu", torch.bfloat16)(self.model.forward)
         self.losses: list[float] = []
+        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
+        self._last: Spent | None = None
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+        self._done.acquire()  # until it holds still before its first step: it seeds torch, which the others draw weights from
 
-    def run(self) -> list[Spent]:
-        """Time of each step, from its beginning to the next one's."""
-        from accelerate.state import AcceleratorState
+    def step(self) -> Spent:
+        """Let the thread take one step."""
+        with any_kernel():
+            self._go.release()
+            self._done.acquire()
+        if self._error is not None or self._last is None:
+            raise RuntimeError("transformers' Trainer failed") from self._error
+        return self._last
+
+    def _run(self) -> None:
+        try:
+            torch.set_num_threads(self.p.cpu_threads)  # holds for one thread
+            trainer = self._trainer()
+            with open(os.devnull, "w") as quiet, redirect_stdout(quiet):
+                trainer.train()
+            self.losses = [float(line["loss"]) for line in trainer.state.log_history if "loss" in line]
+        except BaseException as error:  # raised again by step
+            self._error = error
+        self._done.release()
+
+    def _trainer(self) -> Any:
         from torch.utils.data import SequentialSampler
         from transformers import Trainer, TrainerCallback, TrainingArguments
 
-        spent: list[Spent] = []
         clock: list[Clock] = []
 
-        class Timer(TrainerCallback):
-            def on_step_begin(self, *_: Any, **__: Any) -> None:
+        class Turns(TrainerCallback):
+            def on_step_begin(_, *__: Any, **___: Any) -> None:  # noqa: N805  self is the peer
                 if clock:
-                    spent.append(clock.pop().stop())
+                    self._last = clock.pop().stop()
+                self._done.release()
+                self._go.acquire()
                 clock.append(Clock())
+
+            def on_train_end(_, *__: Any, **___: Any) -> None:  # noqa: N805
+                self._last = clock.pop().stop()
 
         class InOrder(Trainer):
             def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
                 return SequentialSampler(self.train_dataset)
 
-        torch.set_num_threads(self.p.cpu_threads)
         n_steps = self.p.max_steps or 0
         optimizer = build_optimizer(self.p, self.model)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate(self.p, min(step, n_steps - 1), n_steps) / self.p.learning_rate
         )
         arguments = TrainingArguments(
-            output_dir=self.folder, per_device_train_batch_size=self.p.rows_per_step, max_steps=n_steps,
-            bf16=self.p.precision == "bf16", use_cpu=True, max_grad_norm=self.p.clip_norm or 0.0, logging_steps=1, save_strategy="no",
-            report_to=[], disable_tqdm=True, remove_unused_columns=False, dataloader_num_workers=0,
+            output_dir=self.folder, per_device_train_batch_size=self.p.rows_per_step, max_steps=n_steps, use_cpu=True,
+            max_grad_norm=self.p.clip_norm or 0.0, logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True,
+            remove_unused_columns=False, dataloader_num_workers=0,
         )  # fmt: skip
-        trainer = InOrder(model=self.model, args=arguments, train_dataset=self._rows(), data_collator=_collate, callbacks=[Timer()],
-                          optimizers=(optimizer, schedule))  # fmt: skip
-        with open(os.devnull, "w") as quiet, redirect_stdout(quiet):
-            trainer.train()
-        AcceleratorState._reset_state(reset_partial_state=True)  # its precision would bind the next run of this process
-        self.losses = [float(line["loss"]) for line in trainer.state.log_history if "loss" in line]
-        return spent
+        return InOrder(model=self.model, args=arguments, train_dataset=self._rows(), data_collator=_collate, callbacks=[Turns()],
+                       optimizers=(optimizer, schedule))  # fmt: skip
 
     def _rows(self) -> list[dict[str, Tensor]]:
         names = ("input_ids", "position_ids", "piece", "labels")

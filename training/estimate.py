@@ -29,7 +29,7 @@ from training.shape import ModelShape
 
 USUAL_MFU = 0.40
 """llm-foundry reports 40.4 % for 7 B at 4096 tokens on H100 with recomputed activations; torchtitan 39 % for 8 B at 8192, compiled."""
-CHUNK_LOGITS = 1 << 26  # training.loss on CUDA; this module must not import torch
+CHUNK_LOGITS, LEAST_ROWS = 1 << 26, 256  # training.loss on CUDA; this module must not import torch
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def cost(
 def _loss(shape: ModelShape, positions: int, bf16: bool) -> int:
     """The head's gradient and the input's, kept; a copy of the head and a product's gradient, and logits of a chunk, while it works."""
     V, D = shape.vocab_size, shape.hidden_size
-    chunk = min(CHUNK_LOGITS, positions * V)
+    chunk = min(max(CHUNK_LOGITS, LEAST_ROWS * V), positions * V)
     return 4 * V * D + 4 * positions * D + 4 * V * D + (4 + 4 + 2 * bf16) * chunk
 
 

@@ -8,16 +8,20 @@ and change ids without a word.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import tempfile
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
-from store.errors import InputError
+from store.errors import DefinemedError, InputError, ResourceError, is_disk_full
 from training.lora import ADAPTER, split, write_adapter
 from training.model import without_bars
 from training.parallel import Gang, unwrap
@@ -36,18 +40,33 @@ def export(
     wrapped: nn.Module, gang: Gang, folder: str, *, dtype: torch.dtype, tokenizer: str | None, source: str | None,
     lora: LoraParams | None = None,
 ) -> None:  # fmt: skip
-    """Write the model to ``folder`` (replaced if there). All processes call it; the first one writes.
+    """Write the model to ``folder`` (replaced if there). All processes call it; the first one writes. What goes wrong is raised on all.
 
     Args:
         lora: given, the adapters are merged into the weights, and written by themselves to ``adapter`` beside ``folder`` in float32.
         tokenizer: folder whose tokenizer files are copied; None exports no tokenizer.
         source: folder of the model the run started from, for its generation settings.
+
+    Raises:
+        ResourceError: the disk is full.
     """
-    packed = unwrap(wrapped)
-    state = full_state(packed.model, gang)
-    if not gang.leads:
-        gang.wait()
-        return
+    model = unwrap(wrapped).model
+    state = full_state(model, gang)
+    error: BaseException | None = None
+    size = sum(t.numel() for t in state.values()) * dtype.itemsize
+    if gang.leads:
+        try:
+            _write_folder(model, state, folder, dtype, tokenizer, source, lora)
+        except (OSError, SafetensorError, DefinemedError) as met:
+            error = _full_disk(folder, size) if _says_full(met) else met
+    if gang.any(error is not None):
+        raise error or ResourceError("the first process could not write the model", where=folder)
+
+
+def _write_folder(
+    model: Any, state: dict[str, Tensor], folder: str, dtype: torch.dtype, tokenizer: str | None, source: str | None,
+    lora: LoraParams | None,
+) -> None:  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)
     if lora is not None:
         beside = os.path.join(os.path.dirname(folder), ADAPTER)
@@ -56,14 +75,33 @@ def export(
         write_adapter(beside, adapter, lora)
     state = {n: _cast(state.pop(n), dtype) for n in list(state)}  # one by one: the two are never there in full together
     with without_bars():
-        packed.model.save_pretrained(folder, state_dict=state, max_shard_size=SHARD)
+        model.save_pretrained(folder, state_dict=state, max_shard_size=SHARD)
     _clean_config(folder, dtype)
     if tokenizer is not None:
         copy_tokenizer(tokenizer, folder)
-    _write_generation_config(folder, packed.model, source)
+    _write_generation_config(folder, model, source)
     if tokenizer is not None:
         check_tokenizer(folder)
-    gang.wait()
+
+
+def _says_full(error: BaseException) -> bool:
+    """safetensors says in words what the system says in numbers."""
+    return is_disk_full(error) if isinstance(error, OSError) else os.strerror(errno.ENOSPC) in str(error)
+
+
+def _full_disk(folder: str, size: int) -> ResourceError:
+    return ResourceError(
+        f"the disk is full: the trained model takes {size / 1e9:.3g} GB", where=folder,
+        remedy="free space, and run again: it goes on from the last checkpoint",
+    )  # fmt: skip
+
+
+def rehearse(config: PreTrainedConfig, tokenizer: str) -> None:
+    """InputError if the folder that an export would write had another tokenizer than ``tokenizer``: known before hours of training."""
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        copy_tokenizer(tokenizer, folder)
+        check_tokenizer(folder)
 
 
 def full_state(model: nn.Module, gang: Gang) -> dict[str, Tensor]:

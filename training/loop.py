@@ -22,11 +22,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from store.artifact import Artifact
+from store.errors import DefinemedError, from_os_error, is_disk_full
 from store.models import MODEL
 from store.params import Json
 from store.plan import PackPlan
 from store.tokens import TokenStore
-from training.export import export
+from training.export import export, rehearse
 from training.heldout import HeldOut, Score
 from training.interrupt import Interruptions
 from training.log import HELDOUT, METRICS, TIMING, RunLog, StepLog
@@ -34,7 +35,7 @@ from training.lora import add_adapters, first_values
 from training.model import PackedLM, build_model, find_model
 from training.optimizer import build_optimizer
 from training.order import RowOrder
-from training.parallel import Gang, reproducible, unwrap
+from training.parallel import Gang, has_bf16, reproducible, unwrap
 from training.params import ModelInit, TrainParams
 from training.rows import RowReader
 from training.schedule import learning_rate
@@ -85,7 +86,7 @@ def train(
         {name: {"start": score, "end": score}}. Deterministic.
 
     Raises:
-        InputError, ArtifactError, ResourceError: the inputs do not fit together, or the machine lacks something.
+        InputError, ArtifactError, ResourceError: the inputs do not fit together, or the machine lacks something (disk space, too).
         StepError: the loss is not a number.
     """
     gang = Gang.join(params)
@@ -93,6 +94,10 @@ def train(
         run = _Run.prepare(params, init, plan, stores, dict(heldout or {}), out_dir, state_dir, gang, observe, watch_dir)
         try:
             return run.go(report or (lambda _: None), interruptions, tokenizer)
+        except OSError as error:
+            if is_disk_full(error):  # met by a log; checkpoints and the export say more
+                raise from_os_error(error, out_dir) from error
+            raise
         finally:
             run.watch.close()
 
@@ -122,6 +127,8 @@ class _Run:
     ) -> _Run:  # fmt: skip
         if params.verify_tokens and gang.leads:
             verify([s.artifact for s in stores])
+        if params.precision == "bf16" and gang.leads and gang.device.type == "cpu" and not has_bf16():
+            log.warning("this CPU has no bfloat16 arithmetic and emulates it: train.precision: fp32 is about ten times faster here")
         folder = find_model(init)
         wrapped, n_parameters = _load(params, init, folder, plan, stores, gang)
         config = unwrap(wrapped).model.config
@@ -147,6 +154,9 @@ class _Run:
         )  # fmt: skip
 
     def go(self, report: Report, interruptions: Interruptions, tokenizer: str | None) -> dict[str, Json]:
+        tokenizer = tokenizer or _own_tokenizer(self.folder)
+        if tokenizer is not None and self.gang.leads:
+            rehearse(unwrap(self.wrapped).model.config, tokenizer)
         try:
             done = self._steps(report, interruptions)
             self.checkpoints.wait()
@@ -156,9 +166,21 @@ class _Run:
         if done < self.order.n_steps:
             log.info("stopped after step %d of %d; the checkpoint is saved", done, self.order.n_steps)
             return self._summary("stopped", done)
-        export(self.wrapped, self.gang, os.path.join(self.out_dir, MODEL), dtype=getattr(torch, self.params.save_dtype),
-               tokenizer=tokenizer or _own_tokenizer(self.folder), source=self.folder, lora=self.params.lora)  # fmt: skip
+        try:
+            export(self.wrapped, self.gang, os.path.join(self.out_dir, MODEL), dtype=getattr(torch, self.params.save_dtype),
+                   tokenizer=tokenizer, source=self.folder, lora=self.params.lora)  # fmt: skip
+        except DefinemedError:
+            self._keep(done)
+            raise
         return self._summary("finished", done)
+
+    def _keep(self, done: int) -> None:
+        """Save the end of a run whose model could not be written, so that the same command need not take a step again."""
+        try:
+            self.checkpoints.save(done, self.wrapped, self.optimizer)
+            self.checkpoints.wait()
+        except DefinemedError as error:
+            log.warning("the last steps could not be saved: %s", error.sentence())
 
     def _steps(self, report: Report, interruptions: Interruptions) -> int:
         """Steps until the end or a stop; returns how many are done in all."""

@@ -130,6 +130,11 @@ def total_norm(parameters: list[Tensor]) -> Tensor:
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
 
+def has_bf16() -> bool:
+    """Whether this CPU computes in bfloat16; others emulate it, about ten times slower than float32."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 @contextmanager
 def reproducible(device: torch.device, cpu_threads: int) -> Iterator[None]:
     """Deterministic kernels and a fixed number of threads; what was set before is restored."""

@@ -39,7 +39,7 @@ from store.params import Json
 from store.tokens import TokenStore
 from training.params import ModelInit, TrainParams
 
-VERSIONS = {"model": 1, "pack": 2, "train": 1, "merge": 1}
+VERSIONS = {"model": 1, "pack": 2, "train": 2, "merge": 1}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_FILES = ["model*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model"]
 

@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from store.errors import InputError
 from training.families import block_mask, check_fits, masks
-from training.loss import linear_cross_entropy, linear_nats
+from training.loss import _chunks, linear_cross_entropy, linear_nats
 from training.model import PackedLM, build_model
 from training.params import ModelInit
 from training.rows import IGNORE, RowReader
@@ -24,6 +24,7 @@ FAMILIES = {
     "gemma3-window-cap": ("gemma3_text", {**BOTH, "final_logit_softcapping": 3.0}),
     "qwen2-window": ("qwen2", {"use_sliding_window": True, **BOTH}),
     "qwen3-window": ("qwen3", {"use_sliding_window": True, **BOTH}),
+    "gemma": ("gemma", {}), "olmo2": ("olmo2", {}), "smollm3": ("smollm3", {}),
 }  # fmt: skip
 
 
@@ -34,7 +35,8 @@ def family(request) -> str:
 
 def build(name: str, seq_len: int = T, vocab: int = 64, spread: float = 0.3) -> PackedLM:
     model_type, config = FAMILIES[name]
-    init = ModelInit(model_type=model_type, **SIZES, initializer_range=spread, config=config)
+    init = ModelInit.model_construct(None, **{**ModelInit(**SIZES).model_dump(), "model_type": model_type, "initializer_range": spread,
+                                              "config": config})  # fmt: skip  # not all of them are offered at random
     model = build_model(init, folder=None, seq_len=seq_len, vocab_size=vocab, eos_id=0, attention="sdpa")
     return PackedLM(model.eval(), torch.float32)
 
@@ -109,6 +111,7 @@ def test_the_packed_loss_and_its_gradients_are_transformers_own(family: str, wor
 @pytest.mark.parametrize("cap", [None, 2.0])
 def test_the_fused_loss_equals_torch(n: int, cap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.loss.CHUNK_LOGITS", {"cpu": 64 * 50})
+    monkeypatch.setattr("training.loss.LEAST_ROWS", 64)
     g = torch.Generator().manual_seed(1)
     h = torch.randn(n, 16, generator=g, requires_grad=True)
     w = torch.randn(50, 16, generator=g, requires_grad=True)
@@ -131,6 +134,21 @@ def test_the_fused_loss_equals_torch(n: int, cap: float | None, monkeypatch: pyt
     h.grad = None
     linear_cross_entropy(h, w.detach(), y, torch.float32, cap).backward()
     torch.testing.assert_close(h.grad, 2 * grads[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("vocab", "rows"), [(16_384, 512), (151_936, 256), (1000, 3000)])
+def test_chunks_hold_every_position_once_and_no_more_logits_than_they_may(vocab: int, rows: int) -> None:
+    parts = _chunks(torch.empty(3000, 1), torch.empty(vocab, 1))
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(3000))
+    assert max(part.stop - part.start for part in parts) == rows
+
+
+def test_the_gradient_of_the_head_is_summed_in_place() -> None:
+    """In float32 no chunk allocates a matrix of the head's size: one for the sum is all."""
+    h, w = torch.randn(2048, 8, requires_grad=True), torch.randn(50_000, 8, requires_grad=True)
+    with torch.profiler.profile(profile_memory=True) as seen:
+        linear_cross_entropy(h, w, torch.zeros(2048, dtype=torch.long), torch.float32)
+    assert len([e for e in seen.events() if e.self_cpu_memory_usage == 50_000 * 8 * 4]) == 1
 
 
 def test_a_mask_never_leaves_a_row_empty_and_a_window_cuts_the_past() -> None:
