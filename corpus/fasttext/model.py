@@ -34,6 +34,9 @@ from corpus.fasttext.losses import (
 from corpus.fasttext.lower_case import fold_table
 from corpus.fasttext.memory import BLOCK
 from corpus.fasttext.model_file import ModelFile, damaged, read_model
+from corpus.fasttext.projection import Projection, project
+from corpus.fasttext.tally import new_room, tally_documents
+from corpus.fasttext.token_table import new_table
 from corpus.fasttext.vocabulary import address, index_model
 
 CACHE_BYTES = 64 << 20
@@ -76,6 +79,9 @@ class FastText:
         self._tree: Tree | None = huffman_tree(file.entries.counts[first:]) if file.loss == "hs" else None
         self._sigmoid = sigmoid_table()
         self._turn = threading.Lock()
+        self._projection: Projection | None = None
+        self._projected = False
+        self._cache_bytes = cache_bytes
 
     @classmethod
     def open(cls, path: str, *, fold_case: bool = False, max_chars: int | None = None, cache_bytes: int = CACHE_BYTES) -> FastText:
@@ -105,6 +111,39 @@ class FastText:
         if not np.isfinite(vectors.sum()):
             raise damaged(self.file.path, "its input matrix holds NaN or infinite values")
         return Hidden(vectors, n_rows)
+
+    def scores(self, column: pa.Array, label: int) -> Scores:
+        """[n] probability of the label: ``probability`` of ``hidden``, but for few labels without hidden vectors on the way."""
+        projection = self._project()
+        if projection is None:
+            return self.probability(self.hidden(column), label)
+        offsets, data = text_buffers(column)
+        totals, n_rows = np.zeros((len(column), projection.words.dim), np.int64), np.zeros(len(column), np.int64)
+        safe = int(np.searchsorted(offsets[1:], len(data) - BLOCK, side="right"))
+        self._tally(data, offsets[: safe + 1], totals[:safe], n_rows[:safe])
+        rest = offsets[safe:]
+        tail = np.concatenate([data[rest[0] : rest[-1]], np.zeros(BLOCK, np.uint8)])
+        self._tally(tail, rest - rest[0], totals[safe:], n_rows[safe:])
+        return projection.probability(totals, n_rows, label)
+
+    def _project(self):
+        if not self._projected:
+            self._projection = project(self.file, self._words, self._weights_LD)
+            self._projected = True
+            if self._projection:
+                self._table, self._pmem = new_table(self._projection.words.dim, self._cache_bytes)
+        return self._projection
+
+    def _tally(self, data, offsets, totals, n_rows):
+        if len(offsets) < 2:
+            return
+        room, owned = new_room(int(np.diff(offsets).max()))
+        folds = address(self._folds) if self._folds is not None else 0
+        limit = -1 if self.max_chars is None else self.max_chars
+        offsets = np.array(offsets)
+        with self._turn:
+            tally_documents(address(data), offsets, self._projection.words, self.file.word_ngrams, limit, folds, self._table, room, totals, n_rows)
+        del owned
 
     def best(self, hidden: Hidden) -> tuple[Labels, Scores]:
         """[n] index of the best label (-1: the text has nothing the model knows) and [n] its probability (then 0)."""

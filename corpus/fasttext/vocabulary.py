@@ -22,7 +22,7 @@ WORD, LABEL, END = 0, 1, 2
 """What a token is: text, a label (passed over), or fastText's end of line ``</s>``."""
 END_TOKEN = b"</s>"
 FNV_BEGIN, FNV_PRIME, SIGN = np.uint64(2166136261), np.uint64(16777619), np.uint64(0xFFFFFF00)
-LOW_32 = np.uint64(0xFFFFFFFF)
+LOW_32, NO_ENTRY = np.uint64(0xFFFFFFFF), np.uint64(0xFFFFFFFFFFFFFFFF)
 END_BYTES = int.from_bytes(END_TOKEN, "little")
 PREFIX_BYTES, PREFIX_LAST = np.uint64(int.from_bytes(LABEL_PREFIX[:8].encode(), "little")), ord(LABEL_PREFIX[8])
 FILTER_BITS_PER_BUCKET = 16
@@ -35,7 +35,7 @@ class Vocabulary(NamedTuple):
 
     Attributes:
         text: the mapped file; entry i's bytes begin at text + starts[i] (int64) and are lengths[i] (int32) long.
-        slots: int32, open addressing by the token's hash: entry or -1; slot_mask: their number - 1.
+        slots: uint64, open addressing by the token's hash: (entry, hash) or NO_ENTRY; slot_mask: their number - 1.
         n_words: entries below are words, the others labels.
         rows: row r of the input matrix begins at rows + row_bytes * r.
         bucket, magic: number of buckets, and what takes the place of a division by it (memory.remainder32).
@@ -62,6 +62,7 @@ class Vocabulary(NamedTuple):
     filter_mask: int
     kept_slots: int
     kept_mask: int
+    counts: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Indexed:
 def index_model(model: ModelFile) -> Indexed:
     """Index a model file. Memory: 8 to 16 bytes an entry and about 40 bytes a kept bucket, beside the file's own arrays."""
     entries, rows = model.entries, model.input
-    slots = np.full(_power_of_two(2 * len(entries.starts)), -1, np.int32)
+    slots = np.full(_power_of_two(2 * len(entries.starts)), NO_ENTRY, np.uint64)
     pairs = np.zeros((0, 2), np.int32) if model.pruned is None else model.pruned
     kept_slots = np.full((_power_of_two(2 * len(pairs)), 2), -1, np.int32)
     kept_filter = np.zeros(_power_of_two(FILTER_BITS_PER_BUCKET * len(pairs) // 64), np.uint64)
@@ -86,6 +87,7 @@ def index_model(model: ModelFile) -> Indexed:
         padded=-(-model.dim // LANES) * LANES,
         kept_filter=address(kept_filter), filter_mask=-1 if model.pruned is None else 64 * len(kept_filter) - 1,
         kept_slots=address(kept_slots), kept_mask=len(kept_slots) - 1,
+        counts=0,
     )  # fmt: skip
     index_entries(vocabulary, len(entries.starts), slots)
     index_kept(vocabulary, pairs, kept_filter, kept_slots)
@@ -123,19 +125,28 @@ def hash_token(begin, end):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
+def equal_bytes(one, other, n):  # type: ignore[no-untyped-def]
+    """Whether the n bytes at two addresses are equal; seven more can be read behind both."""
+    k = 0
+    while k + 8 <= n:
+        if word_at(one + k) != word_at(other + k):
+            return False
+        k += 8
+    return n == k or (word_at(one + k) ^ word_at(other + k)) << np.uint64(8 * (8 - (n - k))) == 0
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def find_entry(words, begin, end, value):  # type: ignore[no-untyped-def]
     """(entry or -1, slot) of the token from begin to end whose hash is ``value``."""
     slot = np.int64(value) & words.slot_mask
-    entry = int32_at(words.slots + 4 * slot)
-    while entry >= 0:
-        if int32_at(words.lengths + 4 * entry) == end - begin:
-            other, k = words.text + np.int64(word_at(words.starts + 8 * entry)), 0
-            while k < end - begin and byte_at(other + k) == byte_at(begin + k):
-                k += 1
-            if k == end - begin:
+    found = word_at(words.slots + 8 * slot)
+    while found != NO_ENTRY:
+        entry = np.int64(found >> np.uint64(32))
+        if found & LOW_32 == value and int32_at(words.lengths + 4 * entry) == end - begin:
+            if equal_bytes(words.text + np.int64(word_at(words.starts + 8 * entry)), begin, end - begin):
                 return entry, slot
         slot = (slot + 1) & words.slot_mask
-        entry = int32_at(words.slots + 4 * slot)
+        found = word_at(words.slots + 8 * slot)
     return np.int64(-1), slot
 
 
@@ -145,8 +156,9 @@ def index_entries(words, n, slots):  # type: ignore[no-untyped-def]
     for i in range(n):
         begin = words.text + np.int64(word_at(words.starts + 8 * i))
         end = begin + int32_at(words.lengths + 4 * i)
-        _, slot = find_entry(words, begin, end, hash_token(begin, end))
-        slots[slot] = i
+        value = hash_token(begin, end)
+        _, slot = find_entry(words, begin, end, value)
+        slots[slot] = (np.uint64(i) << np.uint64(32)) | value
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
@@ -181,9 +193,19 @@ def bucket_row(words, bucket):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
+def add_counts(target, source, n):  # type: ignore[no-untyped-def]
+    """The n uint64 at ``target`` += the n int32 at ``source``, modulo 2^64."""
+    for k in range(n):
+        put_word(target + 8 * k, word_at(target + 8 * k) + np.uint64(int32_at(source + 4 * k)))
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def add_row(target, words, row):  # type: ignore[no-untyped-def]
     """The dim floats at ``target`` += a row of the input matrix."""
     source = words.rows + words.row_bytes * row
+    if words.counts:
+        add_counts(target, source, words.dim)
+        return
     k = 0
     while k + LANES <= words.dim:
         add_lanes(target + 4 * k, source + 4 * k)
