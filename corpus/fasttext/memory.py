@@ -197,9 +197,9 @@ def put_key(builder: Any, target: Any, begin: Any, n_bytes: Any) -> Any:
     low, high = builder.and_(shifted, _splat(WORDS, 0xFFFFFFFF)), builder.lshr(shifted, _splat(WORDS, 32))
     products = builder.mul(low, high)
     blank = ir.Constant(WORDS, ir.Undefined)
-    pair, lane = ir.VectorType(I32, 2), lambda k: ir.Constant(I32, k)
+    pair = ir.VectorType(I32, 2)
     sums = builder.add(*(builder.shuffle_vector(products, blank, ir.Constant(pair, [k, k + 1])) for k in (0, 2)))
-    total = builder.add(builder.extract_element(sums, lane(0)), builder.extract_element(sums, lane(1)))
+    total = builder.add(builder.extract_element(sums, ir.Constant(I32, 0)), builder.extract_element(sums, ir.Constant(I32, 1)))
     mixed = builder.xor(total, builder.lshr(total, ir.Constant(I64, 32)))
     return builder.mul(mixed, ir.Constant(I64, 0xC2B2AE3D27D4EB4F))
 

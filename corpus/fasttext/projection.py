@@ -118,7 +118,7 @@ def exponential(x):  # type: ignore[no-untyped-def]
     rest, total = (x - k * LN2_HIGH) - k * LN2_LOW, 0.0
     for term in TERMS:
         total = total * rest + term
-    return math.ldexp(total, np.int64(k))
+    return math.ldexp(total, int(k))
 
 
 @numba.njit(nogil=True, cache=True)

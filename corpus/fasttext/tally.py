@@ -1,123 +1,26 @@
-"""Documents to whole-number outputs: one compiled pass over an Arrow text buffer, for models that ``projection`` reduced to few numbers.
+"""Documents to whole-number outputs: one compiled pass over an Arrow text buffer, for models that ``projection`` made small.
 
-A chunk of a document passes through five loops, each of which leaves lists for the next: where tokens begin and end; key and home of
-each; what the homes hold; the tokens that were not at home; and the word n-grams, found from the tokens' hashes. So nothing waits for
-memory: homes are asked for a loop ahead, and rows of n-grams do not depend on each other. Sums are of whole numbers, so neither their
-order nor what the table holds changes them.
+A chunk of a document passes through loops, each of which leaves lists for the next: where tokens begin and end; key and home of each
+(corpus.fasttext.chunk); what the homes hold; tokens in second slots; new ones; and the word n-grams, found from the tokens' hashes.
+So nothing waits for memory: homes are asked for a loop ahead, and rows of n-grams do not depend on each other. Sums are of whole
+numbers, so neither their order nor what the table holds changes them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from corpus.fasttext.documents import NGRAM_FACTOR, head_end
-from corpus.fasttext.memory import (
-    BLOCK,
-    KEY_BYTES,
-    high_product,
-    int32_at,
-    prefetch,
-    put_key,
-    put_word,
-    same_key,
-    set_bits,
-    spaces,
-    trailing_zeros,
-    word_at,
-)
-from corpus.fasttext.token_table import HASH_AT, ROWS_AT, Table, find_elsewhere, keep_token, sums_at
-from corpus.fasttext.vocabulary import END, LABEL, add_counts, bucket_row, mark_token, sum_token
+from corpus.fasttext.chunk import CHUNK, MARK_BYTES, ONE, cut_chunk, find_homes
+from corpus.fasttext.documents import head_end
+from corpus.fasttext.hashes import NGRAM_FACTOR, hash_token, remainder64, signed_word
+from corpus.fasttext.memory import BLOCK, KEY_BYTES, int32_at, prefetch, put_word, same_key, word_at
+from corpus.fasttext.token_table import HASH_AT, ROWS_AT, find_elsewhere, keep_token, sums_at
+from corpus.fasttext.vocabulary import END, LABEL, add_counts, bucket_row, mark_token, sum_hashed, sum_token
 
-CHUNK = 16 * BLOCK
-"""Bytes of a document at a time: what the loops leave for each other fits the first-level cache."""
-ALL, ONE = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1)
+ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 PASSED = np.uint64(1 << 40)
 """Stands for the hash of a label, which is no part of n-grams; hashes have 32 bits and a sign."""
-AT_ONCE = 12
-"""Tokens of a block that are written without asking whether there are so many: a wrongly guessed end costs more."""
-LIST_LENGTH = CHUNK // 2 + 2 * BLOCK + AT_ONCE
-
-
-class Room(NamedTuple):
-    """Addresses of working memory: lists of words, by token of a chunk, and what a single token needs.
-
-    begins, ends, homes, misses: of tokens; hashes, partial: of the tokens before the chunk and its own; keys: KEY_BYTES each.
-    sums, fresh, line: sums of a chunk, of a token, of the end of line; picks: for vocabulary.sum_token; marks: for mark_token.
-    """
-
-    begins: int
-    ends: int
-    homes: int
-    misses: int
-    hashes: int
-    partial: int
-    keys: int
-    sums: int
-    fresh: int
-    line: int
-    picks: int
-    marks: int
-
-
-def new_room(longest: int) -> tuple[Room, npt.NDArray[np.uint8]]:
-    """Working memory for documents of at most ``longest`` bytes."""
-    sizes = [8 * LIST_LENGTH] * 6 + [KEY_BYTES * LIST_LENGTH, BLOCK, BLOCK, BLOCK, 8 * 256, 2 * longest + BLOCK]
-    places = np.cumsum([0, *(-(-size // BLOCK) * BLOCK for size in sizes)])
-    memory = np.empty(int(places[-1]) + BLOCK, np.uint8)
-    begin = int(memory.ctypes.data)
-    return Room(*(begin + -begin % BLOCK + int(place) for place in places[:-1])), memory
-
-
-@numba.njit(nogil=True, cache=True, forceinline=True)
-def put_places(to, at, bits):  # type: ignore[no-untyped-def]
-    """Write ``at`` + the index of each set bit to the list at ``to``; at most AT_ONCE numbers of no meaning follow."""
-    for _ in range(AT_ONCE):
-        put_word(to, np.uint64(at + trailing_zeros(bits)))
-        bits &= bits - ONE
-        to += 8
-    while bits != 0:
-        put_word(to, np.uint64(at + trailing_zeros(bits)))
-        bits &= bits - ONE
-        to += 8
-
-
-@numba.njit(nogil=True, cache=True)
-def cut_chunk(room, at, stop, end, follows, n_begins):  # type: ignore[no-untyped-def]
-    """List where tokens begin, behind the ``n_begins`` that are there, and where they end, from ``at`` to ``stop`` of a text to ``end``.
-
-    ``follows``: 1 if the byte before ``at`` separates. Returns (begins, ends, follows).
-    """
-    n_ends = 0
-    while at < stop:
-        mask = spaces(at)
-        if end - at < BLOCK:
-            mask |= ALL << np.uint64(end - at)
-        after = (mask << ONE) | follows
-        first, last = ~mask & after, mask & ~after
-        follows = mask >> np.uint64(63)
-        put_places(room.begins + 8 * n_begins, at, first)
-        put_places(room.ends + 8 * n_ends, at, last)
-        n_begins += set_bits(first)
-        n_ends += set_bits(last)
-        at += BLOCK
-    return n_begins, n_ends, follows
-
-
-@numba.njit(nogil=True, cache=True)
-def find_homes(room, table, n):  # type: ignore[no-untyped-def]
-    """List key and home of n tokens. One too long for a key lives where nobody does."""
-    for t in range(n):
-        begin = np.int64(word_at(room.begins + 8 * t))
-        n_bytes = np.int64(word_at(room.ends + 8 * t)) - begin
-        value = put_key(room.keys + KEY_BYTES * t, begin, min(n_bytes, KEY_BYTES))
-        home = table.address + table.stride * (np.int64(value >> np.uint64(32)) & table.mask)
-        home = home if n_bytes <= KEY_BYTES else table.nobody
-        prefetch(home)
-        put_word(room.homes + 8 * t, np.uint64(home))
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
@@ -125,12 +28,6 @@ def add_words(target, source, n):  # type: ignore[no-untyped-def]
     """The n uint64 at ``target`` += those at ``source``."""
     for k in range(n):
         put_word(target + 8 * k, word_at(target + 8 * k) + word_at(source + 8 * k))
-
-
-@numba.njit(nogil=True, cache=True, forceinline=True)
-def signed_word(value):  # type: ignore[no-untyped-def]
-    """A token's hash as it enters fastText's 64-bit product: with its sign."""
-    return np.uint64(np.int64(np.int32(value)))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -155,20 +52,52 @@ def add_known(room, words, table, n, hashes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def add_others(room, words, table, n_misses, hashes, folds):  # type: ignore[no-untyped-def]
-    """Add the tokens that were not at home. Returns (rows, labels among them, the token that is ``</s>`` or -1)."""
-    n_rows, n_labels, at_sums = np.int64(0), 0, sums_at(words.dim)
+def add_second(room, words, table, n_misses, hashes):  # type: ignore[no-untyped-def]
+    """Add the tokens that were in their second slots and list the new ones again. Returns (rows, new ones)."""
+    n_rows, n_new, at_sums = np.int64(0), 0, sums_at(words.dim)
     for k in range(n_misses):
         t = np.int64(word_at(room.misses + 8 * k))
-        home, key = np.int64(word_at(room.homes + 8 * t)), room.keys + KEY_BYTES * t
-        if find_elsewhere(table, home, key):
+        home = np.int64(word_at(room.homes + 8 * t))
+        if find_elsewhere(table, home, room.keys + KEY_BYTES * t):
             put_word(hashes + 8 * t, np.uint64(int32_at(home + HASH_AT)))
             n_rows += int32_at(home + ROWS_AT)
             add_words(room.sums, home + at_sums, words.dim)
+        else:
+            put_word(room.misses + 8 * n_new, np.uint64(t))
+            n_new += 1
+    return n_rows, n_new
+
+
+@numba.njit(nogil=True, cache=True)
+def hash_new(room, words, table, n_new, hashes, folds):  # type: ignore[no-untyped-def]
+    """Fold and hash the new tokens that fit a mark, and ask for their places in the dictionary."""
+    for k in range(n_new):
+        t = np.int64(word_at(room.misses + 8 * k))
+        if np.int64(word_at(room.homes + 8 * t)) == table.nobody:
             continue
-        begin, end = np.int64(word_at(room.begins + 8 * t)), np.int64(word_at(room.ends + 8 * t))
-        stop = mark_token(room.marks, begin, end, folds)
-        kind, more, value = sum_token(room.fresh, words, room.marks + 1, stop, room.picks)
+        mark = room.marks + MARK_BYTES * k
+        stop = mark_token(mark, np.int64(word_at(room.begins + 8 * t)), np.int64(word_at(room.ends + 8 * t)), folds)
+        value = hash_token(mark + 1, stop)
+        prefetch(words.slots + 8 * (np.int64(value) & words.slot_mask))
+        put_word(hashes + 8 * t, value)
+        put_word(room.stops + 8 * k, np.uint64(stop))
+
+
+@numba.njit(nogil=True, cache=True)
+def add_new(room, words, table, n_new, hashes, folds):  # type: ignore[no-untyped-def]
+    """Add the new tokens and keep them. Returns (rows, labels among them, the token that is ``</s>`` or -1)."""
+    n_rows, n_labels = np.int64(0), 0
+    hash_new(room, words, table, n_new, hashes, folds)
+    for k in range(n_new):
+        t = np.int64(word_at(room.misses + 8 * k))
+        home, mark, stop, value = np.int64(word_at(room.homes + 8 * t)), room.marks + MARK_BYTES * k, np.int64(0), np.uint64(0)
+        if home == table.nobody:
+            mark = room.long
+            stop = mark_token(mark, np.int64(word_at(room.begins + 8 * t)), np.int64(word_at(room.ends + 8 * t)), folds)
+            value = hash_token(mark + 1, stop)
+        else:
+            stop, value = np.int64(word_at(room.stops + 8 * k)), word_at(hashes + 8 * t)
+        kind, more = sum_hashed(room.fresh, words, mark + 1, stop, value, room.picks)
         add_words(room.sums, room.fresh, words.dim)
         n_rows += more
         put_word(hashes + 8 * t, PASSED if kind == LABEL else signed_word(value))
@@ -177,8 +106,8 @@ def add_others(room, words, table, n_misses, hashes, folds):  # type: ignore[no-
         if kind == LABEL:
             n_labels += 1
         elif home != table.nobody:
-            keep_token(table, home, key, more, value, room.fresh, words.dim)
-    return n_rows, n_labels, -1
+            keep_token(table, home, room.keys + KEY_BYTES * t, more, value, room.fresh, words.dim)
+    return n_rows, n_labels, np.int64(-1)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -194,35 +123,19 @@ def without_labels(hashes, n):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def add_tokens(room, words, table, n, n_old, folds):  # type: ignore[no-untyped-def]
-    """Add the rows of n tokens to the chunk's sums, their hashes behind the ``n_old``. Returns (rows, hashes, whether </s> came)."""
+    """Sums of n tokens' rows, their hashes behind the ``n_old``. Returns (rows, hashes, whether </s> came)."""
     hashes = room.hashes + 8 * n_old
-    for k in range(0, BLOCK, 8):
-        put_word(room.sums + k, np.uint64(0))
-    n_rows, n_misses = add_known(room, words, table, n, hashes)
-    more, n_labels, line_end = add_others(room, words, table, n_misses, hashes, folds)
-    if 0 <= line_end < n - 1:
-        # Tokens behind </s> have been added: once more without them, which is rarer than looking ahead each time.
-        return add_tokens_again(room, words, table, line_end + 1, n_old, folds)
-    left = without_labels(hashes, n) if n_labels > 0 else n
-    return n_rows + more, n_old + left, line_end >= 0
-
-
-@numba.njit(nogil=True, cache=True)
-def add_tokens_again(room, words, table, n, n_old, folds):  # type: ignore[no-untyped-def]
-    """``add_tokens`` of a chunk whose last token is ``</s>``."""
-    hashes = room.hashes + 8 * n_old
-    for k in range(0, BLOCK, 8):
-        put_word(room.sums + k, np.uint64(0))
-    n_rows, n_misses = add_known(room, words, table, n, hashes)
-    more, n_labels, _ = add_others(room, words, table, n_misses, hashes, folds)
-    return n_rows + more, n_old + (without_labels(hashes, n) if n_labels > 0 else n), True
-
-
-@numba.njit(nogil=True, cache=True, forceinline=True)
-def remainder64(value, divisor, share):  # type: ignore[no-untyped-def]
-    """value % divisor of two uint64; share = (2^64 - 1) // divisor. The quotient found with it is right or one too small."""
-    rest = value - high_product(value, share) * divisor
-    return rest - divisor if rest >= divisor else rest
+    while True:
+        for k in range(0, BLOCK, 8):
+            put_word(room.sums + k, np.uint64(0))
+        n_known, n_misses = add_known(room, words, table, n, hashes)
+        n_second, n_new = add_second(room, words, table, n_misses, hashes)
+        n_fresh, n_labels, line_end = add_new(room, words, table, n_new, hashes, folds)
+        if not 0 <= line_end < n - 1:
+            left = without_labels(hashes, n) if n_labels > 0 else n
+            return n_known + n_second + n_fresh, n_old + left, line_end >= 0
+        # Tokens behind </s> have been added. Once more without them: that is rare, and to look ahead each time is not free.
+        n = line_end + 1
 
 
 @numba.njit(nogil=True, cache=True)

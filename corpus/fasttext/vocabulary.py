@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from corpus.fasttext.hashes import FNV_BEGIN, LOW_32, equal_bytes, fnv, hash_token
 from corpus.fasttext.lower_case import lower_into
 from corpus.fasttext.memory import LANES, add_float, add_lanes, byte_at, int32_at, put_byte, put_word, remainder32, word_at
 from corpus.fasttext.model_file import LABEL_PREFIX, ModelFile
@@ -21,8 +22,7 @@ from corpus.fasttext.model_file import LABEL_PREFIX, ModelFile
 WORD, LABEL, END = 0, 1, 2
 """What a token is: text, a label (passed over), or fastText's end of line ``</s>``."""
 END_TOKEN = b"</s>"
-FNV_BEGIN, FNV_PRIME, SIGN = np.uint64(2166136261), np.uint64(16777619), np.uint64(0xFFFFFF00)
-LOW_32, NO_ENTRY = np.uint64(0xFFFFFFFF), np.uint64(0xFFFFFFFFFFFFFFFF)
+NO_ENTRY = np.uint64(0xFFFFFFFFFFFFFFFF)
 END_BYTES = int.from_bytes(END_TOKEN, "little")
 PREFIX_BYTES, PREFIX_LAST = np.uint64(int.from_bytes(LABEL_PREFIX[:8].encode(), "little")), ord(LABEL_PREFIX[8])
 FILTER_BITS_PER_BUCKET = 16
@@ -109,42 +109,15 @@ def _power_of_two(n: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
-def fnv(value, byte):  # type: ignore[no-untyped-def]
-    """One step of fastText's 32-bit hash, held in a uint64; bytes count as signed, which a long-ago compiler settled."""
-    mixed = value ^ np.uint64(byte)
-    return ((mixed ^ SIGN if byte >= 128 else mixed) * FNV_PRIME) & LOW_32
-
-
-@numba.njit(nogil=True, cache=True, forceinline=True)
-def hash_token(begin, end):  # type: ignore[no-untyped-def]
-    """Hash of the bytes from begin to end, as dictionary entries and word n-grams use it."""
-    value = FNV_BEGIN
-    for at in range(begin, end):
-        value = fnv(value, byte_at(at))
-    return value
-
-
-@numba.njit(nogil=True, cache=True, forceinline=True)
-def equal_bytes(one, other, n):  # type: ignore[no-untyped-def]
-    """Whether the n bytes at two addresses are equal; seven more can be read behind both."""
-    k = 0
-    while k + 8 <= n:
-        if word_at(one + k) != word_at(other + k):
-            return False
-        k += 8
-    return n == k or (word_at(one + k) ^ word_at(other + k)) << np.uint64(8 * (8 - (n - k))) == 0
-
-
-@numba.njit(nogil=True, cache=True, forceinline=True)
 def find_entry(words, begin, end, value):  # type: ignore[no-untyped-def]
     """(entry or -1, slot) of the token from begin to end whose hash is ``value``."""
     slot = np.int64(value) & words.slot_mask
     found = word_at(words.slots + 8 * slot)
     while found != NO_ENTRY:
         entry = np.int64(found >> np.uint64(32))
-        if found & LOW_32 == value and int32_at(words.lengths + 4 * entry) == end - begin:
-            if equal_bytes(words.text + np.int64(word_at(words.starts + 8 * entry)), begin, end - begin):
-                return entry, slot
+        same = found & LOW_32 == value and int32_at(words.lengths + 4 * entry) == end - begin
+        if same and equal_bytes(words.text + np.int64(word_at(words.starts + 8 * entry)), begin, end - begin):
+            return entry, slot
         slot = (slot + 1) & words.slot_mask
         found = word_at(words.slots + 8 * slot)
     return np.int64(-1), slot
@@ -271,22 +244,29 @@ def sum_token(target, words, begin, end, picks):  # type: ignore[no-untyped-def]
 
     The padded floats at ``target`` become the sum of its rows. The hash counts in word n-grams unless the kind is LABEL.
     """
+    value = hash_token(begin, end)
+    kind, n_rows = sum_hashed(target, words, begin, end, value, picks)
+    return kind, n_rows, value
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def sum_hashed(target, words, begin, end, value, picks):  # type: ignore[no-untyped-def]
+    """``sum_token`` of a token whose hash is known."""
     for k in range(0, 4 * words.padded, 8):
         put_word(target + k, np.uint64(0))
-    value = hash_token(begin, end)
     entry, _ = find_entry(words, begin, end, value)
     prefixed = end - begin > 8 and word_at(begin) == PREFIX_BYTES and byte_at(begin + 8) == PREFIX_LAST
     if entry >= words.n_words or (entry < 0 and prefixed):
-        return LABEL, 0, value
+        return LABEL, 0
     n_rows = 0
     if entry >= 0:
         add_row(target, words, entry)
         n_rows = 1
     if end - begin == 4 and int32_at(begin) == END_BYTES:
-        return END, n_rows, value
+        return END, n_rows
     if words.maxn > 0:
         n_rows += add_ngrams(target, words, begin - 1, end + 1, picks)
-    return WORD, n_rows, value
+    return WORD, n_rows
 
 
 @numba.njit(nogil=True, cache=True)
