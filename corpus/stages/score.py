@@ -107,18 +107,18 @@ class Score(Stage):
         names = pa.array(model.labels, pa.string())
 
         def apply(batch: pa.RecordBatch) -> Outcome:
-            hidden = model.hidden(batch.column("text"))
+            text = batch.column("text")
             columns: dict[str, pa.Array] = {}
+            found = model.scores(text, wanted) if wanted else np.empty((len(text), 0), np.float32)
             if self.label is None:
-                best, scores = model.best(hidden)
+                best, scores = model.top(text)
                 columns[self.column] = names.take(pa.array(best, mask=best < 0))
                 columns[f"{self.column}_score"] = pa.array(scores)
             else:
-                raw = model.probability(hidden, wanted[0])
-                scores = raw if calibration == NONE else calibration(raw).astype(np.float32)
+                scores = found[:, 0] if calibration == NONE else calibration(found[:, 0]).astype(np.float32)
                 columns[self.column] = pa.array(scores)
-            for name, label in zip(self.classes, wanted[len(wanted) - len(self.classes) :], strict=True):
-                columns[f"{self.column}_{name}"] = pa.array(model.probability(hidden, label))
+            for name, one in zip(self.classes, found.T[len(wanted) - len(self.classes) :], strict=True):
+                columns[f"{self.column}_{name}"] = pa.array(one)
             return self._judge(batch, columns, scores)
 
         return apply
