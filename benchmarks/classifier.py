@@ -1,6 +1,6 @@
 """Three classifiers on the same labels: F1 with its interval, on pages held out by article.
 
-    python benchmarks/classifier.py [--data FOLDER] [--quick] [--only silver,sample] [--encoder FOLDER|WHEEL] [--work FOLDER]
+    python benchmarks/classifier.py [--data FOLDER] [--quick] [--only silver,sample,fasttext] [--encoder FOLDER|WHEEL] [--work FOLDER]
                                     [--max-tokens N] [--train-pages N] [--test-pages N]
 
 Sections:
@@ -12,6 +12,7 @@ Sections:
   --max-tokens tokens (128), in batches of 16 with a peak rate of 1e-4. All are judged on the same --test-pages pages (2,000, half
   positive as far as these go). ``f1_fasttext_same_pages`` is fastText on the embedding's pages.
 * sample: the built-in sample with its truth, split by page and near-duplicates, learnt and judged likewise.
+* fasttext: speed of scoring against the library's predict, and agreement with it (benchmarks/fasttext_speed.py), on whole pages.
 
 --encoder is a folder with a transformers encoder, or a wheel with the 4-bit multilingual-e5-small (benchmarks/e5_folder.py); without it
 the encoder is a small random one, and ``encoder_is_random`` is true. F1 is at 0.5; intervals are of articles drawn with replacement.
@@ -108,7 +109,7 @@ def main() -> None:
         return
     kept = kept_figures(names)
     encoder = "small, random" if job.encoder is None else "given"
-    source = f"{'real pages and ' if 'silver' in names else ''}the built-in sample; encoder: {encoder}"
+    source = f"{'real pages and ' if {'silver', 'fasttext'} & set(names) and job.data else ''}the built-in sample; encoder: {encoder}"
     print("written:", write_result("classifier", source, kept | figures, __doc__ or ""))
 
 
@@ -133,18 +134,40 @@ def silver(job: Job) -> Figures:
 
 def sample(job: Job) -> Figures:
     """The built-in sample; its pages on health are the positive ones."""
+    folder, labels = sample_pages(job, 1000 if job.quick else 6000)
+    return measure(job, "sample", read_web(folder), labels)
+
+
+def speed(job: Job) -> Figures:
+    """How fast a trained classifier scores whole pages."""
+    from benchmarks.fasttext_speed import speed_figures
+
+    if job.data:
+        folder = job.data
+        labels = pl.read_parquet(f"{folder}/truth/web.parquet").select("id", label="topic_hint").filter(pl.col("label") != "unsure")
+    else:
+        folder, labels = sample_pages(job, 3000 if job.quick else 20_000)
+    files = sorted(glob.glob(f"{folder}/web/*.parquet"))
+    pages = pl.concat([pl.read_parquet(f, columns=["id", "text"]) for f in files[: 1 if job.quick else None]])
+    figures = speed_figures(pages.join(labels.select("id", "label"), on="id", how="left", maintain_order="left"), job.work, job.quick)
+    for key, value in figures.items():
+        print(f"{key:<58} {value:.6g}", flush=True)
+    return figures
+
+
+def sample_pages(job: Job, n_docs: int) -> tuple[str, pl.DataFrame]:
+    """The built-in sample's folder, written anew, and its labels."""
     from corpus.sample.generate import file_plan, write_side_files, write_web_file
     from corpus.sample.params import SampleParams
 
-    params = SampleParams(n_docs=1000 if job.quick else 6000)
+    params = SampleParams(n_docs=n_docs)
     folder = os.path.join(job.work, "sample")
     for name in ("web", "truth"):
         os.makedirs(os.path.join(folder, name), exist_ok=True)
     for file in file_plan(params):
         write_web_file(params, file.index, os.path.join(folder, "web", file.name), os.path.join(folder, "truth", file.name))
     write_side_files(params, folder)
-    labels = pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label", group=pl.lit(None, pl.String))
-    return measure(job, "sample", read_web(folder), labels)
+    return folder, pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label", group=pl.lit(None, pl.String))
 
 
 def read_web(folder: str) -> pl.DataFrame:
@@ -217,7 +240,7 @@ def drawn(pages: Pages, n: int) -> Pages:
     return Pages([pages.texts[i] for i in rows], pages.classes[rows], pages.groups[rows])
 
 
-SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample}
+SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample, "fasttext": speed}
 
 if __name__ == "__main__":
     main()

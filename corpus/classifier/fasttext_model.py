@@ -41,9 +41,8 @@ class FastTextModel:
 
     def probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """[n, L]."""
-        lines = classifier_text(pa.array(texts, pa.large_string()), self.max_chars)
-        hidden = self.model.hidden(pa.array(lines, pa.large_string()))
-        columns = [self.model.probability(hidden, self.model.labels.index(_word(n))) for n in self.names]
+        lines = pa.array(classifier_text(pa.array(texts, pa.large_string()), self.max_chars), pa.large_string())
+        columns = [self.model.scores(lines, self.model.labels.index(_word(n))) for n in self.names]
         return np.stack(columns, axis=1).astype(np.float64)
 
     def save(self, folder: Folder) -> list[FileEntry]:

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from corpus.fasttext.hashes import NGRAM_FACTOR
 from corpus.fasttext.memory import (
     BLOCK,
     KEY_BYTES,
@@ -41,7 +42,6 @@ TOP_BYTE = np.uint64(56)
 ONE_TOP, LOW_BITS = np.uint64(1 << 56), np.uint64((1 << 56) - 1)
 CHUNK = 16 * BLOCK
 """Bytes of a document that are cut into tokens at a time."""
-NGRAM_FACTOR = np.uint64(116049371)
 ALL, ONE = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1)
 C0, C1, C2, C3 = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93))
 

@@ -31,6 +31,8 @@ I1, I8, I32, I64, I128, F32 = (*(ir.IntType(n) for n in (1, 8, 32, 64, 128)), ir
 BYTES, FLOATS = ir.VectorType(I8, BLOCK), ir.VectorType(F32, LANES)
 INT, WORD, VOID = types.int64, types.uint64, types.void
 FOUR_WORDS: Any = types.UniTuple(WORD, 4)  # type: ignore[no-untyped-call]
+HALF_KEYS = [0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F, 0x165667B1, 0xD3A2646C, 0xFD7046C5, 0xB55A4F09]
+"""What is added to the eight halves of a key before they are multiplied: odd mixtures of bits, from xxHash's primes."""
 KEY, WORDS = ir.VectorType(I8, KEY_BYTES), ir.VectorType(I64, KEY_BYTES // 8)
 
 
@@ -94,6 +96,12 @@ def int32_at(builder: Any, address: Any) -> Any:
     return builder.sext(_load(builder, address, I32), I64)
 
 
+@instruction(types.float32, INT)
+def float_at(builder: Any, address: Any) -> Any:
+    """The float32 at an address."""
+    return _load(builder, address, F32)
+
+
 @instruction(WORD, INT)
 def word_at(builder: Any, address: Any) -> Any:
     """The uint64 at an address."""
@@ -111,6 +119,13 @@ def remainder32(builder: Any, value: Any, divisor: Any, magic: Any) -> Any:
     """value % divisor of two uint64 below 2^32; magic = 2^64 // divisor + 1, its low 64 bits (Lemire et al. 2019, arXiv 1902.01961)."""
     fraction = builder.zext(builder.mul(value, magic), I128)
     return builder.trunc(builder.lshr(builder.mul(fraction, builder.zext(divisor, I128)), ir.Constant(I128, 64)), I64)
+
+
+@instruction(WORD, WORD, WORD)
+def high_product(builder: Any, a: Any, b: Any) -> Any:
+    """The upper half of the 128-bit product of two uint64."""
+    product = builder.mul(builder.zext(a, I128), builder.zext(b, I128))
+    return builder.trunc(builder.lshr(product, ir.Constant(I128, 64)), I64)
 
 
 @instruction(WORD, INT)
@@ -167,6 +182,41 @@ def holds_key(builder: Any, slot: Any, begin: Any, n_bytes: Any) -> Any:
     """Whether the 32 bytes at ``slot`` are the token at ``begin``, zero-padded."""
     differs = builder.icmp_unsigned("!=", _key(builder, begin, n_bytes), _load(builder, slot, KEY))
     return builder.icmp_unsigned("==", builder.bitcast(differs, I32), ir.Constant(I32, 0))
+
+
+@instruction(WORD, INT, INT, INT)
+def put_key(builder: Any, target: Any, begin: Any, n_bytes: Any) -> Any:
+    """Write the token of at most 32 bytes at ``begin`` as 32 bytes at ``target``, zero-padded; returns a hash of them.
+
+    The hash is a sum of products of neighbouring 32-bit halves (NH, Black et al. 1999), mixed once more; its upper half is good.
+    """
+    key = _key(builder, begin, n_bytes)
+    _store(builder, target, key)
+    halves = ir.VectorType(I32, KEY_BYTES // 4)
+    shifted = builder.bitcast(builder.add(builder.bitcast(key, halves), ir.Constant(halves, HALF_KEYS)), WORDS)
+    low, high = builder.and_(shifted, _splat(WORDS, 0xFFFFFFFF)), builder.lshr(shifted, _splat(WORDS, 32))
+    products = builder.mul(low, high)
+    blank = ir.Constant(WORDS, ir.Undefined)
+    pair = ir.VectorType(I32, 2)
+    sums = builder.add(*(builder.shuffle_vector(products, blank, ir.Constant(pair, [k, k + 1])) for k in (0, 2)))
+    total = builder.add(builder.extract_element(sums, ir.Constant(I32, 0)), builder.extract_element(sums, ir.Constant(I32, 1)))
+    mixed = builder.xor(total, builder.lshr(total, ir.Constant(I64, 32)))
+    return builder.mul(mixed, ir.Constant(I64, 0xC2B2AE3D27D4EB4F))
+
+
+@instruction(types.boolean, INT, INT)
+def same_key(builder: Any, one: Any, other: Any) -> Any:
+    """Whether the 32 bytes at two addresses are equal."""
+    differs = builder.icmp_unsigned("!=", _load(builder, one, KEY), _load(builder, other, KEY))
+    return builder.icmp_unsigned("==", builder.bitcast(differs, I32), ir.Constant(I32, 0))
+
+
+@instruction(VOID, INT, INT)
+def swap_blocks(builder: Any, one: Any, other: Any) -> None:
+    """The 64 bytes at two addresses change places."""
+    first, second = _load(builder, one, BYTES), _load(builder, other, BYTES)
+    _store(builder, one, second)
+    _store(builder, other, first)
 
 
 @instruction(VOID, INT, INT)

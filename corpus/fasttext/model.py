@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from corpus.columns import text_buffers
 from corpus.fasttext.documents import hidden_vectors, new_cache
+from corpus.fasttext.few_labels import FewLabels, open_few_labels
 from corpus.fasttext.losses import (
     BLOCK_DOCS,
     EPSILON,
@@ -42,6 +43,8 @@ CACHE_BYTES = 64 << 20
 Labels = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
 
+Offsets = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True)
 class Hidden:
@@ -66,6 +69,8 @@ class FastText:
         self._words = self._indexed.vocabulary
         self._cache, self._memory = new_cache(self._words.padded, cache_bytes)
         self._folds = fold_table() if fold_case else None
+        self._fold_address = address(self._folds) if self._folds is not None else 0
+        self._limit = -1 if max_chars is None else max_chars
         weights = file.output.array()
         if not np.isfinite(weights).all():
             raise damaged(file.path, "its output matrix holds NaN or infinite values")
@@ -76,6 +81,8 @@ class FastText:
         self._tree: Tree | None = huffman_tree(file.entries.counts[first:]) if file.loss == "hs" else None
         self._sigmoid = sigmoid_table()
         self._turn = threading.Lock()
+        self._cache_bytes = cache_bytes
+        self._few: list[FewLabels | None] = []
 
     @classmethod
     def open(cls, path: str, *, fold_case: bool = False, max_chars: int | None = None, cache_bytes: int = CACHE_BYTES) -> FastText:
@@ -94,17 +101,34 @@ class FastText:
 
     def hidden(self, column: pa.Array) -> Hidden:
         """The hidden vectors of a large_string column without nulls: what the other methods judge."""
-        offsets, data = text_buffers(column)
         vectors, n_rows = np.zeros((len(column), self._words.padded), np.float32), np.zeros(len(column), np.int64)
-        # The kernel may look BLOCK bytes behind a text; the last ones are copied if the buffer ends there.
-        safe = int(np.searchsorted(offsets[1:], len(data) - BLOCK, side="right"))
-        self._run(data, offsets[: safe + 1], vectors[:safe], n_rows[:safe])
-        rest = offsets[safe:]
-        tail = np.concatenate([data[rest[0] : rest[-1]], np.zeros(BLOCK, np.uint8)])
-        self._run(tail, rest - rest[0], vectors[safe:], n_rows[safe:])
+        for first, last, data, offsets in padded_parts(column):
+            room = np.empty(2 * int(np.diff(offsets).max()) + BLOCK, np.uint8)
+            found = vectors[first:last], n_rows[first:last]
+            with self._turn:
+                hidden_vectors(address(data), offsets, self._words, self.file.word_ngrams, self._limit, self._fold_address, self._cache,
+                               room, *found)  # fmt: skip
         if not np.isfinite(vectors.sum()):
             raise damaged(self.file.path, "its input matrix holds NaN or infinite values")
         return Hidden(vectors, n_rows)
+
+    def scores(self, column: pa.Array, label: int) -> Scores:
+        """[n] probability of the label in each text of a large_string column without nulls; 0 where the library would not list it.
+
+        Models of few labels are asked through corpus.fasttext.few_labels, at several times the speed; others have hidden vectors on the
+        way. Which it is depends on the model alone.
+        """
+        with self._turn:
+            if not self._few:
+                self._few.append(open_few_labels(self.file, self._words, self._weights_LD, self._cache_bytes))
+        few = self._few[0]
+        if few is None:
+            return self.probability(self.hidden(column), label)
+        scores = np.empty(len(column), np.float32)
+        for first, last, data, offsets in padded_parts(column):
+            with self._turn:
+                scores[first:last] = few.scores(data, offsets, self.file.word_ngrams, self._limit, self._fold_address, label)
+        return scores
 
     def best(self, hidden: Hidden) -> tuple[Labels, Scores]:
         """[n] index of the best label (-1: the text has nothing the model knows) and [n] its probability (then 0)."""
@@ -143,17 +167,6 @@ class FastText:
             scores.append(np.minimum(np.exp(out[row, label][order]), np.float32(1.0)))
         return np.cumsum(offsets), np.concatenate(labels), np.concatenate(scores)
 
-    def _run(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], hidden: npt.NDArray[np.float32],
-             n_rows: npt.NDArray[np.int64]) -> None:  # fmt: skip
-        if len(offsets) < 2:
-            return
-        room = np.empty(2 * int(np.diff(offsets).max()) + BLOCK, np.uint8)
-        folds = address(self._folds) if self._folds is not None else 0
-        limit = -1 if self.max_chars is None else self.max_chars
-        offsets = np.array(offsets)  # one kind of array for the compiler; [n] numbers
-        with self._turn:
-            hidden_vectors(address(data), offsets, self._words, self.file.word_ngrams, limit, folds, self._cache, room, hidden, n_rows)
-
     def _outputs(self, hidden: Hidden) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """(index of the first document, [at most BLOCK_DOCS, L]) probabilities of all labels; logarithms for hierarchical softmax."""
         room = np.empty((BLOCK_DOCS, len(self.labels)), np.float32)
@@ -169,3 +182,17 @@ class FastText:
                 else:
                     sigmoids(room, n, self._sigmoid)
             yield first, room[:n]
+
+
+def padded_parts(column: pa.Array) -> Iterator[tuple[int, int, npt.NDArray[np.uint8], Offsets]]:
+    """(first text, one behind the last, bytes, offsets): parts of a column behind whose texts a kernel may look BLOCK bytes.
+
+    The texts that end too near the buffer's end are copied.
+    """
+    offsets, data = text_buffers(column)
+    safe = int(np.searchsorted(offsets[1:], len(data) - BLOCK, side="right"))
+    if safe > 0:
+        yield 0, safe, data, np.array(offsets[: safe + 1])  # one kind of array for the compiler
+    rest = offsets[safe:]
+    if len(rest) > 1:
+        yield safe, len(column), np.concatenate([data[rest[0] : rest[-1]], np.zeros(BLOCK, np.uint8)]), rest - rest[0]

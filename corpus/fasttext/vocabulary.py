@@ -14,6 +14,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from corpus.fasttext.hashes import FNV_BEGIN, LOW_32, equal_bytes, fnv, hash_token
 from corpus.fasttext.lower_case import lower_into
 from corpus.fasttext.memory import LANES, add_float, add_lanes, byte_at, int32_at, put_byte, put_word, remainder32, word_at
 from corpus.fasttext.model_file import LABEL_PREFIX, ModelFile
@@ -21,8 +22,7 @@ from corpus.fasttext.model_file import LABEL_PREFIX, ModelFile
 WORD, LABEL, END = 0, 1, 2
 """What a token is: text, a label (passed over), or fastText's end of line ``</s>``."""
 END_TOKEN = b"</s>"
-FNV_BEGIN, FNV_PRIME, SIGN = np.uint64(2166136261), np.uint64(16777619), np.uint64(0xFFFFFF00)
-LOW_32 = np.uint64(0xFFFFFFFF)
+NO_ENTRY = np.uint64(0xFFFFFFFFFFFFFFFF)
 END_BYTES = int.from_bytes(END_TOKEN, "little")
 PREFIX_BYTES, PREFIX_LAST = np.uint64(int.from_bytes(LABEL_PREFIX[:8].encode(), "little")), ord(LABEL_PREFIX[8])
 FILTER_BITS_PER_BUCKET = 16
@@ -35,7 +35,7 @@ class Vocabulary(NamedTuple):
 
     Attributes:
         text: the mapped file; entry i's bytes begin at text + starts[i] (int64) and are lengths[i] (int32) long.
-        slots: int32, open addressing by the token's hash: entry or -1; slot_mask: their number - 1.
+        slots: uint64, open addressing by the token's hash: (entry, hash) or NO_ENTRY; slot_mask: their number - 1.
         n_words: entries below are words, the others labels.
         rows: row r of the input matrix begins at rows + row_bytes * r.
         bucket, magic: number of buckets, and what takes the place of a division by it (memory.remainder32).
@@ -62,6 +62,7 @@ class Vocabulary(NamedTuple):
     filter_mask: int
     kept_slots: int
     kept_mask: int
+    counts: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Indexed:
 def index_model(model: ModelFile) -> Indexed:
     """Index a model file. Memory: 8 to 16 bytes an entry and about 40 bytes a kept bucket, beside the file's own arrays."""
     entries, rows = model.entries, model.input
-    slots = np.full(_power_of_two(2 * len(entries.starts)), -1, np.int32)
+    slots = np.full(_power_of_two(2 * len(entries.starts)), NO_ENTRY, np.uint64)
     pairs = np.zeros((0, 2), np.int32) if model.pruned is None else model.pruned
     kept_slots = np.full((_power_of_two(2 * len(pairs)), 2), -1, np.int32)
     kept_filter = np.zeros(_power_of_two(FILTER_BITS_PER_BUCKET * len(pairs) // 64), np.uint64)
@@ -86,6 +87,7 @@ def index_model(model: ModelFile) -> Indexed:
         padded=-(-model.dim // LANES) * LANES,
         kept_filter=address(kept_filter), filter_mask=-1 if model.pruned is None else 64 * len(kept_filter) - 1,
         kept_slots=address(kept_slots), kept_mask=len(kept_slots) - 1,
+        counts=0,
     )  # fmt: skip
     index_entries(vocabulary, len(entries.starts), slots)
     index_kept(vocabulary, pairs, kept_filter, kept_slots)
@@ -107,35 +109,17 @@ def _power_of_two(n: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
-def fnv(value, byte):  # type: ignore[no-untyped-def]
-    """One step of fastText's 32-bit hash, held in a uint64; bytes count as signed, which a long-ago compiler settled."""
-    mixed = value ^ np.uint64(byte)
-    return ((mixed ^ SIGN if byte >= 128 else mixed) * FNV_PRIME) & LOW_32
-
-
-@numba.njit(nogil=True, cache=True, forceinline=True)
-def hash_token(begin, end):  # type: ignore[no-untyped-def]
-    """Hash of the bytes from begin to end, as dictionary entries and word n-grams use it."""
-    value = FNV_BEGIN
-    for at in range(begin, end):
-        value = fnv(value, byte_at(at))
-    return value
-
-
-@numba.njit(nogil=True, cache=True, forceinline=True)
 def find_entry(words, begin, end, value):  # type: ignore[no-untyped-def]
     """(entry or -1, slot) of the token from begin to end whose hash is ``value``."""
     slot = np.int64(value) & words.slot_mask
-    entry = int32_at(words.slots + 4 * slot)
-    while entry >= 0:
-        if int32_at(words.lengths + 4 * entry) == end - begin:
-            other, k = words.text + np.int64(word_at(words.starts + 8 * entry)), 0
-            while k < end - begin and byte_at(other + k) == byte_at(begin + k):
-                k += 1
-            if k == end - begin:
-                return entry, slot
+    found = word_at(words.slots + 8 * slot)
+    while found != NO_ENTRY:
+        entry = np.int64(found >> np.uint64(32))
+        same = found & LOW_32 == value and int32_at(words.lengths + 4 * entry) == end - begin
+        if same and equal_bytes(words.text + np.int64(word_at(words.starts + 8 * entry)), begin, end - begin):
+            return entry, slot
         slot = (slot + 1) & words.slot_mask
-        entry = int32_at(words.slots + 4 * slot)
+        found = word_at(words.slots + 8 * slot)
     return np.int64(-1), slot
 
 
@@ -145,8 +129,9 @@ def index_entries(words, n, slots):  # type: ignore[no-untyped-def]
     for i in range(n):
         begin = words.text + np.int64(word_at(words.starts + 8 * i))
         end = begin + int32_at(words.lengths + 4 * i)
-        _, slot = find_entry(words, begin, end, hash_token(begin, end))
-        slots[slot] = i
+        value = hash_token(begin, end)
+        _, slot = find_entry(words, begin, end, value)
+        slots[slot] = (np.uint64(i) << np.uint64(32)) | value
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
@@ -181,9 +166,19 @@ def bucket_row(words, bucket):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
+def add_counts(target, source, n):  # type: ignore[no-untyped-def]
+    """The n uint64 at ``target`` += the n int32 at ``source``, modulo 2^64."""
+    for k in range(n):
+        put_word(target + 8 * k, word_at(target + 8 * k) + np.uint64(int32_at(source + 4 * k)))
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def add_row(target, words, row):  # type: ignore[no-untyped-def]
     """The dim floats at ``target`` += a row of the input matrix."""
     source = words.rows + words.row_bytes * row
+    if words.counts:
+        add_counts(target, source, words.dim)
+        return
     k = 0
     while k + LANES <= words.dim:
         add_lanes(target + 4 * k, source + 4 * k)
@@ -249,22 +244,29 @@ def sum_token(target, words, begin, end, picks):  # type: ignore[no-untyped-def]
 
     The padded floats at ``target`` become the sum of its rows. The hash counts in word n-grams unless the kind is LABEL.
     """
+    value = hash_token(begin, end)
+    kind, n_rows = sum_hashed(target, words, begin, end, value, picks)
+    return kind, n_rows, value
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def sum_hashed(target, words, begin, end, value, picks):  # type: ignore[no-untyped-def]
+    """``sum_token`` of a token whose hash is known."""
     for k in range(0, 4 * words.padded, 8):
         put_word(target + k, np.uint64(0))
-    value = hash_token(begin, end)
     entry, _ = find_entry(words, begin, end, value)
     prefixed = end - begin > 8 and word_at(begin) == PREFIX_BYTES and byte_at(begin + 8) == PREFIX_LAST
     if entry >= words.n_words or (entry < 0 and prefixed):
-        return LABEL, 0, value
+        return LABEL, 0
     n_rows = 0
     if entry >= 0:
         add_row(target, words, entry)
         n_rows = 1
     if end - begin == 4 and int32_at(begin) == END_BYTES:
-        return END, n_rows, value
+        return END, n_rows
     if words.maxn > 0:
         n_rows += add_ngrams(target, words, begin - 1, end + 1, picks)
-    return WORD, n_rows, value
+    return WORD, n_rows
 
 
 @numba.njit(nogil=True, cache=True)

@@ -28,7 +28,7 @@ CALIBRATION_RESOURCE = "calibration"
 class Score(Stage):
     """Write the probability that a page bears ``label``; with ``min``, drop the pages below."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reasons: ClassVar[tuple[str, ...]] = ("below_min",)
 
     stage: Literal["score"] = Field(default="score", description="Name of the stage.")
@@ -71,7 +71,7 @@ class Score(Stage):
         calibration = read_calibration(resources.get(CALIBRATION_RESOURCE)) if self.model is None else NONE
 
         def apply(batch: pa.RecordBatch) -> Outcome:
-            scores = model.probability(model.hidden(batch.column("text")), label)
+            scores = model.scores(batch.column("text"), label)
             return self._judge(batch, scores if calibration == NONE else calibration(scores).astype(np.float32))
 
         return apply

@@ -17,6 +17,11 @@ KINDS: dict[str, dict[str, object]] = {
     "softmax": {"loss": "softmax", "dim": 10},
     "softmax-bigrams": {"loss": "softmax", "wordNgrams": 2, "minn": 2, "maxn": 4, "dim": 16},
     "softmax-trigrams": {"loss": "softmax", "wordNgrams": 3, "dim": 33},
+    "two-labels": {"loss": "softmax", "wordNgrams": 2, "dim": 16, "labels": 2},
+    "two-labels-characters": {"loss": "softmax", "wordNgrams": 3, "minn": 2, "maxn": 4, "dim": 20, "labels": 2},
+    "eight-labels": {"loss": "softmax", "wordNgrams": 2, "labels": 8},
+    "ova-one-label": {"loss": "ova", "wordNgrams": 4, "labels": 1},
+    "nine-labels": {"loss": "softmax", "labels": 10},
     "hs": {"loss": "hs", "minn": 2, "maxn": 4, "dim": 16},
     "hs-trigrams": {"loss": "hs", "wordNgrams": 3, "dim": 5},
     "hs-one-character": {"loss": "hs", "minn": 1, "maxn": 3},
@@ -28,6 +33,7 @@ QUANTISED: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "q-softmax": ({"loss": "softmax", "wordNgrams": 2, "minn": 2, "maxn": 4}, {"dsub": 2}),
     "q-cutoff-norm": ({"loss": "hs", "minn": 2, "maxn": 4, "dim": 16}, {"cutoff": 400, "qnorm": True, "retrain": False}),
     "q-cutoff-odd": ({"loss": "softmax", "wordNgrams": 2, "dim": 7}, {"cutoff": 300, "dsub": 3}),
+    "q-two-labels": ({"loss": "softmax", "wordNgrams": 2, "labels": 2}, {"cutoff": 300, "dsub": 2}),
     "q-output": ({"loss": "softmax", "minn": 2, "maxn": 3, "labels": 300}, {"qnorm": True, "qout": True}),
 }
 

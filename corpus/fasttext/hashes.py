@@ -1,0 +1,52 @@
+"""fastText's hashes: FNV-1a of a token's signed bytes, and what word n-grams and buckets make of it. Compiled."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from corpus.fasttext.memory import byte_at, high_product, word_at
+
+FNV_BEGIN, FNV_PRIME, SIGN = np.uint64(2166136261), np.uint64(16777619), np.uint64(0xFFFFFF00)
+LOW_32 = np.uint64(0xFFFFFFFF)
+NGRAM_FACTOR = np.uint64(116049371)
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def fnv(value, byte):  # type: ignore[no-untyped-def]
+    """One step of fastText's 32-bit hash, held in a uint64; bytes count as signed, which a long-ago compiler settled."""
+    mixed = value ^ np.uint64(byte)
+    return ((mixed ^ SIGN if byte >= 128 else mixed) * FNV_PRIME) & LOW_32
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def hash_token(begin, end):  # type: ignore[no-untyped-def]
+    """Hash of the bytes from begin to end, as dictionary entries and word n-grams use it."""
+    value = FNV_BEGIN
+    for at in range(begin, end):
+        value = fnv(value, byte_at(at))
+    return value
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def signed_word(value):  # type: ignore[no-untyped-def]
+    """A token's hash as it enters fastText's 64-bit product: with its sign."""
+    return np.uint64(np.int64(np.int32(value)))
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def remainder64(value, divisor, share):  # type: ignore[no-untyped-def]
+    """value % divisor of two uint64; share = (2^64 - 1) // divisor. The quotient found with it is right or one too small."""
+    rest = value - high_product(value, share) * divisor
+    return rest - divisor if rest >= divisor else rest
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def equal_bytes(one, other, n):  # type: ignore[no-untyped-def]
+    """Whether the n bytes at two addresses are equal; seven more can be read behind both."""
+    k = 0
+    while k + 8 <= n:
+        if word_at(one + k) != word_at(other + k):
+            return False
+        k += 8
+    return n == k or (word_at(one + k) ^ word_at(other + k)) << np.uint64(8 * (8 - (n - k))) == 0
