@@ -109,7 +109,7 @@ def main() -> None:
         return
     kept = kept_figures(names)
     encoder = "small, random" if job.encoder is None else "given"
-    source = f"{'real pages and ' if {'silver', 'fasttext'} & set(names) and job.data else ''}the built-in sample; encoder: {encoder}"
+    source = f"{'real pages and ' if job.data and {'silver', 'fasttext'} & set(names) else ''}the built-in sample; encoder: {encoder}"
     print("written:", write_result("classifier", source, kept | figures, __doc__ or ""))
 
 
@@ -134,40 +134,41 @@ def silver(job: Job) -> Figures:
 
 def sample(job: Job) -> Figures:
     """The built-in sample; its pages on health are the positive ones."""
-    folder, labels = sample_pages(job, 1000 if job.quick else 6000)
+    folder = sample_folder(job)
+    labels = pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label", group=pl.lit(None, pl.String))
     return measure(job, "sample", read_web(folder), labels)
 
 
-def speed(job: Job) -> Figures:
-    """How fast a trained classifier scores whole pages."""
-    from benchmarks.fasttext_speed import speed_figures
-
-    if job.data:
-        folder = job.data
-        labels = pl.read_parquet(f"{folder}/truth/web.parquet").select("id", label="topic_hint").filter(pl.col("label") != "unsure")
-    else:
-        folder, labels = sample_pages(job, 3000 if job.quick else 20_000)
-    files = sorted(glob.glob(f"{folder}/web/*.parquet"))
-    pages = pl.concat([pl.read_parquet(f, columns=["id", "text"]) for f in files[: 1 if job.quick else None]])
-    figures = speed_figures(pages.join(labels.select("id", "label"), on="id", how="left", maintain_order="left"), job.work, job.quick)
-    for key, value in figures.items():
-        print(f"{key:<58} {value:.6g}", flush=True)
-    return figures
-
-
-def sample_pages(job: Job, n_docs: int) -> tuple[str, pl.DataFrame]:
-    """The built-in sample's folder, written anew, and its labels."""
+def sample_folder(job: Job) -> str:
+    """The built-in sample, written once."""
     from corpus.sample.generate import file_plan, write_side_files, write_web_file
     from corpus.sample.params import SampleParams
 
-    params = SampleParams(n_docs=n_docs)
+    params = SampleParams(n_docs=1000 if job.quick else 6000)
     folder = os.path.join(job.work, "sample")
     for name in ("web", "truth"):
         os.makedirs(os.path.join(folder, name), exist_ok=True)
     for file in file_plan(params):
         write_web_file(params, file.index, os.path.join(folder, "web", file.name), os.path.join(folder, "truth", file.name))
     write_side_files(params, folder)
-    return folder, pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label", group=pl.lit(None, pl.String))
+    return folder
+
+
+def speed(job: Job) -> Figures:
+    """How fast a trained classifier scores whole pages, and whether as the library does."""
+    from benchmarks.fasttext_speed import speed_figures
+
+    folder = job.data or sample_folder(job)
+    if job.data:
+        labels = pl.read_parquet(f"{folder}/truth/web.parquet").select("id", label="topic_hint").filter(pl.col("label") != "unsure")
+    else:
+        labels = pl.read_ndjson(os.path.join(folder, "labels.jsonl")).select("id", "label")
+    files = sorted(glob.glob(f"{folder}/web/*.parquet"))[: 1 if job.quick else None]
+    pages = pl.concat([pl.read_parquet(f, columns=["id", "text"]) for f in files])
+    figures = speed_figures(pages.join(labels, on="id", how="left", maintain_order="left"), job.work, job.quick)
+    for key, value in figures.items():
+        print(f"{key:<58} {value:.6g}", flush=True)
+    return figures
 
 
 def read_web(folder: str) -> pl.DataFrame:

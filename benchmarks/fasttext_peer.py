@@ -62,7 +62,7 @@ def compare_classifier(columns: Sequence[pa.Array], max_chars: int = 4000, warm_
     spent, n_docs, apart, agree, seen = [0.0, 0.0], 0, 0.0, 0, 0
     for column in _batches(columns):
         begin = time.process_time()
-        scores = ours.probability(ours.hidden(column), label)
+        scores = ours.scores(column, [label])[:, 0]
         middle = time.process_time()
         found, values = theirs.predict(classifier_text(column, max_chars), k=-1)
         end = time.process_time()

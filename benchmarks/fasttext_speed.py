@@ -85,21 +85,21 @@ def compare(path: str, columns: Sequence[pa.Array], warm: int, rounds: int) -> d
     least = np.full((3, len(columns)), np.inf)
     apart, equal, n_pages = 0.0, 0, 0
     for fold_case in (True, False):  # kernels are compiled
-        FastText.open(path, fold_case=fold_case).scores(columns[0].slice(0, 10), 0)
+        FastText.open(path, fold_case=fold_case).scores(columns[0].slice(0, 10), [0])
     for turn in range(rounds):
         stage, kernel = FastText.open(path, fold_case=True, max_chars=MAX_CHARS), FastText.open(path)
         for i, column in enumerate(columns):
             lines = classifier_text(column, MAX_CHARS)
             form = pa.array(lines, pa.large_string())
-            scores, ours_s = timed(lambda m=stage, c=column: m.scores(c, 0))
+            _, ours_s = timed(lambda m=stage, c=column: m.scores(c, [0]))
             (names, values), theirs_s = timed(lambda x=lines: theirs.predict(x, k=1))
-            _, kernel_s = timed(lambda m=kernel, c=form: m.scores(c, 0))
+            _, kernel_s = timed(lambda m=kernel, c=form: m.scores(c, [0]))
             least[:, i] = np.minimum(least[:, i], (ours_s, kernel_s, theirs_s))
             if turn == 0:
-                every = np.stack([scores, *(stage.scores(column, k) for k in range(1, len(stage.labels)))], axis=1)
-                best, expected = names_of(stage, names), np.minimum([v[0] for v in values], 1.0)
-                apart = max(apart, float(np.abs(every[np.arange(len(best)), best] - expected).max()))
-                equal, n_pages = equal + int((every.argmax(axis=1) == best).sum()), n_pages + len(best)
+                labels, best = stage.top(column)
+                expected = np.minimum([v[0] for v in values], 1.0)
+                apart = max(apart, float(np.abs(best - expected).max()))
+                equal, n_pages = equal + int((labels == names_of(stage, names)).sum()), n_pages + len(best)
     sizes = np.array([len(c) for c in columns])
     a_page = 1e6 * least[:, warm:].sum(axis=1) / sizes[warm:].sum()
     first = least[:, :warm].sum(axis=1)

@@ -20,7 +20,7 @@ from store.fingerprint import canonical_json, sha256_hex
 from store.models import ModelFolder
 from store.params import Json
 
-VERSION = 3
+VERSION = 4
 LABELS_STEP, LABELS_FILE = "labels", "labels.parquet"
 SCORE_MODEL, SCORE_CALIBRATION = "classifier", "calibration"
 

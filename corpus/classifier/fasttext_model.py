@@ -42,8 +42,7 @@ class FastTextModel:
     def probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """[n, L]."""
         lines = pa.array(classifier_text(pa.array(texts, pa.large_string()), self.max_chars), pa.large_string())
-        columns = [self.model.scores(lines, self.model.labels.index(_word(n))) for n in self.names]
-        return np.stack(columns, axis=1).astype(np.float64)
+        return self.model.scores(lines, [self.model.labels.index(_word(n)) for n in self.names]).astype(np.float64)
 
     def save(self, folder: Folder) -> list[FileEntry]:
         """model.bin."""

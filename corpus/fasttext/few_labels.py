@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -21,14 +23,18 @@ class FewLabels:
         self._table, self._memory = new_table(projection.words.dim, cache_bytes)
 
     def scores(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], word_ngrams: int, max_chars: int, folds: int,
-               label: int) -> npt.NDArray[np.float32]:  # fmt: skip
-        """[n] probability of a label in the texts data[offsets[i] : offsets[i + 1]]; see tally.tally_documents."""
+               labels: Sequence[int], scores: npt.NDArray[np.float32]) -> None:  # fmt: skip
+        """Write the labels' probabilities in the texts data[offsets[i] : offsets[i + 1]] to scores [n, len(labels)].
+
+        The others are tally.tally_documents'.
+        """
         n, words = len(offsets) - 1, self._projection.words
         totals, n_rows = np.zeros((n, words.dim), np.int64), np.zeros(n, np.int64)
         room, memory = new_room(int(np.diff(offsets).max()))
         tally_documents(address(data), offsets, words, word_ngrams, max_chars, folds, self._table, room, totals, n_rows)
         del memory  # the room's; it lives until here
-        return self._projection.probability(totals, n_rows, label)
+        for column, label in enumerate(labels):
+            scores[:, column] = self._projection.probability(totals, n_rows, label)
 
 
 def open_few_labels(file: ModelFile, words: Vocabulary, weights_LD: npt.NDArray[np.float32], cache_bytes: int) -> FewLabels | None:

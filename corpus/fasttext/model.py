@@ -7,7 +7,7 @@ speed; tests hold both. What the library calls a line is the whole text: every s
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +57,9 @@ class Hidden:
 class FastText:
     """An open model.
 
-    Memory: the file's mapped pages (shared between processes), decoded matrices if it is quantised (lid.176.ftz: 3 MB), 8 to 16 bytes
-    a dictionary entry, ``cache_bytes`` of kept sums; per call 4 * padded dimension bytes a document, 16 rows of outputs, and twice the
+    Memory: the file's mapped pages (shared between processes), decoded matrices if it is quantised (lid.176.ftz: 3 MB), 16 to 32 bytes
+    a dictionary entry, ``cache_bytes`` of kept sums (as many again if both hidden vectors and the scores of few labels are asked for;
+    those take 4 bytes a row and label, too); per call 4 * padded dimension bytes a document, 16 rows of outputs, and twice the
     longest document of address space, of which twice its longest token is used. Threads may share one: they take turns.
     """
 
@@ -82,7 +83,7 @@ class FastText:
         self._sigmoid = sigmoid_table()
         self._turn = threading.Lock()
         self._cache_bytes = cache_bytes
-        self._few: list[FewLabels | None] = []
+        self._few: list[FewLabels | None] = []  # empty until scores are asked for
 
     @classmethod
     def open(cls, path: str, *, fold_case: bool = False, max_chars: int | None = None, cache_bytes: int = CACHE_BYTES) -> FastText:
@@ -112,23 +113,38 @@ class FastText:
             raise damaged(self.file.path, "its input matrix holds NaN or infinite values")
         return Hidden(vectors, n_rows)
 
-    def scores(self, column: pa.Array, label: int) -> Scores:
-        """[n] probability of the label in each text of a large_string column without nulls; 0 where the library would not list it.
+    def scores(self, column: pa.Array, labels: Sequence[int]) -> Scores:
+        """[n, len(labels)] probability of each of the labels in each text of a large_string column without nulls.
 
-        Models of few labels are asked through corpus.fasttext.few_labels, at several times the speed; others have hidden vectors on the
-        way. Which it is depends on the model alone.
+        0 where the library would not list a label. Models of few labels are asked through corpus.fasttext.few_labels, at several times
+        the speed; others have hidden vectors on the way. Which it is depends on the model alone.
         """
+        few = self._few_labels()
+        if few is None:
+            hidden = self.hidden(column)
+            found = [self.probability(hidden, label) for label in labels]
+            return np.stack(found, axis=1) if found else np.empty((len(column), 0), np.float32)
+        scores = np.empty((len(column), len(labels)), np.float32)
+        for first, last, data, offsets in padded_parts(column):
+            with self._turn:
+                few.scores(data, offsets, self.file.word_ngrams, self._limit, self._fold_address, labels, scores[first:last])
+        return scores
+
+    def top(self, column: pa.Array) -> tuple[Labels, Scores]:
+        """``best`` of the column's hidden vectors, found as ``scores`` are."""
+        if self._few_labels() is None:
+            return self.best(self.hidden(column))
+        scores = self.scores(column, range(len(self.labels)))
+        last_first = scores[:, ::-1].argmax(axis=1)  # of equal ones the library takes the last
+        labels = (len(self.labels) - 1 - last_first).astype(np.int32)
+        best = scores[np.arange(len(scores)), labels]
+        return np.where(best > 0, labels, np.int32(-1)), best
+
+    def _few_labels(self) -> FewLabels | None:
         with self._turn:
             if not self._few:
                 self._few.append(open_few_labels(self.file, self._words, self._weights_LD, self._cache_bytes))
-        few = self._few[0]
-        if few is None:
-            return self.probability(self.hidden(column), label)
-        scores = np.empty(len(column), np.float32)
-        for first, last, data, offsets in padded_parts(column):
-            with self._turn:
-                scores[first:last] = few.scores(data, offsets, self.file.word_ngrams, self._limit, self._fold_address, label)
-        return scores
+        return self._few[0]
 
     def best(self, hidden: Hidden) -> tuple[Labels, Scores]:
         """[n] index of the best label (-1: the text has nothing the model knows) and [n] its probability (then 0)."""

@@ -21,8 +21,8 @@ from corpus.fasttext.memory import float_at
 from corpus.fasttext.model_file import ModelFile
 from corpus.fasttext.vocabulary import Vocabulary, address
 
-MOST_OUTPUTS = 8
-"""Outputs a row is multiplied with beforehand; the sums of so many fit what vocabulary.sum_token writes to."""
+MOST_LABELS = 8
+"""Labels of a model that is multiplied beforehand; the sums of so many fit what vocabulary.sum_token writes to."""
 MOST_FLOATS = 1 << 28
 """Floats of an input matrix that is multiplied beforehand: a second of work and a GiB of the file to read."""
 COARSEST = 2.0**-20
@@ -61,12 +61,14 @@ def project(file: ModelFile, words: Vocabulary, weights_LD: npt.NDArray[np.float
 
     Memory: 4 bytes a row and output.
     """
-    softmax = file.loss == "softmax"
+    softmax, n_rows = file.loss == "softmax", file.input.n_rows
     directions = weights_LD.astype(np.float64)
+    if file.loss == "hs" or len(directions) > MOST_LABELS or n_rows * file.dim > MOST_FLOATS:
+        return None
     if softmax:
         directions = directions[1:] - directions[0]
-    n_rows, k = file.input.n_rows, len(directions)
-    if file.loss == "hs" or not 1 <= k <= MOST_OUTPUTS or n_rows * file.dim > MOST_FLOATS:
+    k = len(directions)
+    if k == 0:
         return None
     most = largest_product(words.rows, n_rows, directions)
     if not most < COARSEST * 2**31:  # NaN too

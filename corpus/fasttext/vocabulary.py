@@ -41,6 +41,7 @@ class Vocabulary(NamedTuple):
         bucket, magic: number of buckets, and what takes the place of a division by it (memory.remainder32).
         dim, padded: floats of a row; dim rounded up to whole vector operations, the floats of a sum.
         kept_filter: a bit per residue of the kept buckets; filter_mask: bits - 1, or -1 if nothing was pruned.
+        counts: 1 if a row is dim int32 that are added up as uint64 (corpus.fasttext.projection), 0 if it is dim float32.
         kept_slots: pairs of int32, open addressing: (kept bucket or -1, its row behind the words); kept_mask: their number - 1.
     """
 
@@ -74,7 +75,7 @@ class Indexed:
 
 
 def index_model(model: ModelFile) -> Indexed:
-    """Index a model file. Memory: 8 to 16 bytes an entry and about 40 bytes a kept bucket, beside the file's own arrays."""
+    """Index a model file. Memory: 16 to 32 bytes an entry and about 40 bytes a kept bucket, beside the file's own arrays."""
     entries, rows = model.entries, model.input
     slots = np.full(_power_of_two(2 * len(entries.starts)), NO_ENTRY, np.uint64)
     pairs = np.zeros((0, 2), np.int32) if model.pruned is None else model.pruned

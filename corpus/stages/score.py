@@ -71,7 +71,7 @@ class Score(Stage):
         calibration = read_calibration(resources.get(CALIBRATION_RESOURCE)) if self.model is None else NONE
 
         def apply(batch: pa.RecordBatch) -> Outcome:
-            scores = model.scores(batch.column("text"), label)
+            scores = model.scores(batch.column("text"), [label])[:, 0]
             return self._judge(batch, scores if calibration == NONE else calibration(scores).astype(np.float32))
 
         return apply

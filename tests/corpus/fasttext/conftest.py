@@ -21,7 +21,7 @@ KINDS: dict[str, dict[str, object]] = {
     "two-labels-characters": {"loss": "softmax", "wordNgrams": 3, "minn": 2, "maxn": 4, "dim": 20, "labels": 2},
     "eight-labels": {"loss": "softmax", "wordNgrams": 2, "labels": 8},
     "ova-one-label": {"loss": "ova", "wordNgrams": 4, "labels": 1},
-    "nine-labels": {"loss": "softmax", "labels": 10},
+    "nine-labels": {"loss": "softmax", "labels": 9},
     "hs": {"loss": "hs", "minn": 2, "maxn": 4, "dim": 16},
     "hs-trigrams": {"loss": "hs", "wordNgrams": 3, "dim": 5},
     "hs-one-character": {"loss": "hs", "minn": 1, "maxn": 3},

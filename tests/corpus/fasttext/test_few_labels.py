@@ -41,7 +41,7 @@ def test_long_pages_score_as_the_library_does(name, trained, library):
     )
     model, expected = FastText.open(trained(name)), library(name).probabilities(texts)
     for label in range(2):
-        assert np.abs(model.scores(column(texts), label) - expected[:, label]).max() <= 1e-5
+        assert np.abs(model.scores(column(texts), [label])[:, 0] - expected[:, label]).max() <= 1e-5
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -49,23 +49,23 @@ def test_scores_depend_on_nothing_but_the_text(name, trained):
     """Not on what the table holds or how large it is, on the batch, on its place in memory, or on threads."""
     texts = pages(60)
     model = FastText.open(trained(name), fold_case=True)
-    first = model.scores(column(texts), 1)
-    assert (model.scores(column(texts), 1) == first).all()
-    assert (FastText.open(trained(name), fold_case=True, cache_bytes=0).scores(column(texts), 1) == first).all()
+    first = model.scores(column(texts), [1])[:, 0]
+    assert (model.scores(column(texts), [1])[:, 0] == first).all()
+    assert (FastText.open(trained(name), fold_case=True, cache_bytes=0).scores(column(texts), [1])[:, 0] == first).all()
     backwards = column([*texts[::-1], "vor"])
-    assert (model.scores(backwards.slice(0, 60), 1)[::-1] == first).all()
-    assert (np.concatenate([model.scores(column([t]), 1) for t in texts]) == first).all()
+    assert (model.scores(backwards.slice(0, 60), [1])[:, 0][::-1] == first).all()
+    assert (np.concatenate([model.scores(column([t]), [1])[:, 0] for t in texts]) == first).all()
     with ThreadPoolExecutor(4) as threads:
-        for found in threads.map(lambda _: model.scores(column(texts), 1), range(8)):
+        for found in threads.map(lambda _: model.scores(column(texts), [1])[:, 0], range(8)):
             assert (found == first).all()
-    assert len(model.scores(column([]), 1)) == 0
+    assert len(model.scores(column([]), [1])) == 0
 
 
 @pytest.mark.parametrize("name", ["hs", "q-output", "nine-labels"])
 def test_other_models_keep_their_hidden_vectors(name, trained):
     model, texts = FastText.open(trained(name)), column(pages(20))
     assert open_few_labels(model.file, index_model(model.file).vocabulary, model.file.output.array(), 0) is None
-    assert (model.scores(texts, 1) == model.probability(model.hidden(texts), 1)).all()
+    assert (model.scores(texts, [1])[:, 0] == model.probability(model.hidden(texts), 1)).all()
 
 
 def test_rows_too_long_for_the_steps_are_left_to_floats(trained):

@@ -46,9 +46,13 @@ def test_answers_are_the_librarys(name, trained, library):
         expected = theirs.probabilities(texts)
         found = np.stack([model.probability(hidden, k) for k in range(min(5, len(model.labels)))], 1)
         assert np.abs(found - expected[:, :5]).max() <= tolerance
-        few = np.stack([model.scores(column(texts), k) for k in range(min(5, len(model.labels)))], 1)
+        few = model.scores(column(texts), range(min(5, len(model.labels))))
         assert np.abs(few - expected[:, :5]).max() <= tolerance
         exact.append((np.abs(found - expected[:, :5]) <= 1e-5).mean())
+        labels, scores = model.top(column(texts))
+        for row, (label, score) in enumerate(theirs.best(texts)):
+            assert (labels[row] < 0) == (label is None) and abs(scores[row] - score) <= tolerance
+            assert label is None or abs(expected[row, labels[row]] - score) <= tolerance
         labels, scores = model.best(hidden)
         for row, (label, score) in enumerate(theirs.best(texts)):
             assert (labels[row] < 0) == (label is None)
@@ -100,7 +104,7 @@ def test_a_head_in_lower_case_is_what_training_sees(trained):
         scoring = FastText(plain.file, True, max_chars, 4096)
         given_form = column(classifier_text(column([body]), max_chars))
         assert (scoring.hidden(column([body])).vectors == plain.hidden(given_form).vectors).all()
-        assert (scoring.scores(column([body]), 1) == plain.scores(given_form, 1)).all()
+        assert (scoring.scores(column([body]), [1]) == plain.scores(given_form, [1])).all()
 
     same()
 
