@@ -1,6 +1,6 @@
 """Three classifiers on the same labels: F1 with its interval, on pages held out by article.
 
-    python benchmarks/classifier.py [--data FOLDER] [--quick] [--only silver,sample,fasttext] [--encoder FOLDER|WHEEL] [--work FOLDER]
+    python benchmarks/classifier.py [--data FOLDER] [--quick] [--only silver,sample,fasttext,encoder] [--encoder FOLDER|WHEEL] [--work FOLDER]
                                     [--max-tokens N] [--train-pages N] [--test-pages N]
 
 Sections:
@@ -12,14 +12,11 @@ Sections:
   two thirds as many, at --max-tokens tokens (128), in batches of 16 with a peak rate of 1e-4. All are judged on the same --test-pages
   pages (2,000, half positive as far as these go). ``f1_fasttext_same_pages`` is fastText on the embedding's pages.
 * sample: the built-in sample with its truth, split by page and near-duplicates, learnt and judged likewise.
-<<<<<<< HEAD
 * cascade (figures of silver and sample): fastText at a loose threshold, then the encoder. The threshold is the highest that keeps
   98 % of the positive validation pages. ``recall_lost``: of the positive test pages that the encoder finds, the share that fastText
   drops. ``share_passing``: of the other test pages, which cost what the encoder costs. ``cascade.*`` on real pages,
   ``cascade_sample.*`` on the sample.
 * encoder: scoring at scale (corpus.scoring) against the bare model's forward on the same tokenised texts in the same batches.
-=======
->>>>>>> w-fasttext
 * fasttext: speed of scoring against the library's predict, and agreement with it (benchmarks/fasttext_speed.py), on whole pages.
 
 --encoder is a folder with a transformers encoder, or a wheel with the 4-bit multilingual-e5-small (benchmarks/e5_folder.py); without it
@@ -168,7 +165,6 @@ def sample_folder(job: Job) -> str:
     return folder
 
 
-<<<<<<< HEAD
 def encoder(job: Job) -> Figures:
     """Scoring at scale against the bare forward, on real pages or those of the built-in sample."""
     from benchmarks.encoder_peer import compare
@@ -197,8 +193,6 @@ def write_rates(found: Figures) -> None:
         file.write("\n")
 
 
-=======
->>>>>>> w-fasttext
 def speed(job: Job) -> Figures:
     """How fast a trained classifier scores whole pages, and whether as the library does."""
     from benchmarks.fasttext_speed import speed_figures
@@ -320,12 +314,8 @@ def drawn(pages: Pages, n: int) -> Pages:
     return Pages([pages.texts[i] for i in rows], pages.classes[rows], pages.groups[rows])
 
 
-<<<<<<< HEAD
 GROUPS = {"silver": "cascade", "sample": "cascade_sample"}
 SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample, "fasttext": speed, "encoder": encoder}
-=======
-SECTIONS: dict[str, Callable[[Job], Figures]] = {"silver": silver, "sample": sample, "fasttext": speed}
->>>>>>> w-fasttext
 
 if __name__ == "__main__":
     main()
