@@ -265,6 +265,22 @@ def test_the_page_has_a_chapter(made, labelled, tmp_path):
     assert "anna" not in html and "urn:uuid" in html
 
 
+def test_a_plan_says_what_asking_would_cost(made, tmp_path):
+    def said(out, *sets):
+        words = [w for s in sets for w in ("--set", s)]
+        done = CliRunner().invoke(
+            app, ["plan", str(made.recipe), "--out", str(out), *words], env={"COLUMNS": "200"}, catch_exceptions=False
+        )
+        assert done.exit_code == 0
+        return done.output
+
+    fresh = said(tmp_path / "out")
+    assert "label-answers: 300 pages, each as long as max_chars allows" in fresh and "label-answers/2: 60 pages" in fresh
+    assert "asking language models" not in said(made.out)  # all are asked
+    # With another rule of voting every answer is known.
+    assert "300 pages: " in (again := said(made.out, "corpus.labelling.ask.vote=majority")) and " 0 requests to send" in again
+
+
 def test_the_report_names_its_classifiers(made):
     done = CliRunner().invoke(app, ["report", made.run], catch_exceptions=False)
     assert done.exit_code == 0
