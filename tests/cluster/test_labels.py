@@ -354,6 +354,30 @@ def test_identity(made, tmp_path):
     assert fingerprint("labels", f"corpus.labelling.people={people}") != fingerprint("labels")
 
 
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("corpus.classifier.positive=medicine", "corpus.classifier:"),
+        ("corpus.classifiers={topic: {classes: [medical, law]}}", "corpus.classifiers.topic:"),
+        ("corpus.labelling.sample.rounds.1.classifier.positive=law", "corpus.labelling.sample.rounds.1.classifier:"),
+    ],
+)
+def test_a_label_that_nobody_gives_is_refused_before_anything_runs(made, override, where):
+    with pytest.raises(RecipeError, match=r"no label of corpus\.labelling; expected one of medical, other") as caught:
+        plan_run(load_recipe(str(made.recipe), [override]), Folder(str(made.out)))
+    assert caught.value.sentence().startswith(where)
+
+
+def test_with_people_alone_a_second_round_learns_from_their_file(made, tmp_path):
+    (tmp_path / "first.csv").write_text("id,label\nx,medical\n", encoding="utf-8")
+    rounds = f"[{{n: 200}}, {{n: 50, by: boundary, classifier: {{positive: medical, labels: '{tmp_path}/first.csv'}}}}]"
+    sets = ["corpus.labelling.ask=null", "corpus.labelling.labels=[medical, other]", f"corpus.labelling.sample.rounds={rounds}"]
+    graph = plan_run(load_recipe(str(made.recipe), sets), Folder(str(made.out))).graph
+    names = [n.name for n in graph.nodes if "label" in n.name]
+    assert names == ["label-sample", "label-classifier/2", "label-sample/2", "labels"]
+    assert "labels" not in next(n for n in graph.nodes if n.name == "label-classifier/2").inputs
+
+
 def test_what_has_no_labelling_is_refused(made, tmp_path):
     with pytest.raises(DefinemedError):
         open_drawn(str(tmp_path))
