@@ -122,6 +122,8 @@ class Survey:
         mine = [v for v in self.voters if v.model is model]
         try:
             for attempt in range(1, self.params.tries + 1):
+                if attempt > 1 and not any((self.ballot.again[v.index] == attempt - 1).any() for v in mine):
+                    break
                 requests = self._requests(mine, attempt)
                 first = next((r for r in requests if r is not None), None)
                 if first is not None:

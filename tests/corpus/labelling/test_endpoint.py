@@ -211,3 +211,19 @@ def test_sampling_and_extra_fields_are_sent(bench, server):
         "model": "org/m", "seed": 7, "temperature": 0.25, "max_tokens": 11, "chat_template_kwargs": {"enable_thinking": False},
     }  # fmt: skip
     assert json.dumps(body) and server.asked[0].path == "/v1/chat/completions"
+
+
+def test_an_error_of_one_model_ends_the_others_and_loses_none_of_their_answers(bench, server):
+    def script(asked):
+        if asked.body["model"] == "b":
+            return Action(400, {}) if asked.page == 3 else None
+        return Action(delay_s=0.3)
+
+    server.script = script
+    with pytest.raises(ResourceError, match="HTTP 400"):
+        bench.ask(bench.params(["a", "b"], structured="text", endpoint={"concurrency": 2}))
+    n_before = sum(a.body["model"] == "a" for a in server.asked)
+    assert n_before < 24
+    server.script = lambda _: None
+    bench.ask(bench.params(["a", "b"], structured="text"))
+    assert sorted(a.page for a in server.asked if a.body["model"] == "a") == list(range(24))
