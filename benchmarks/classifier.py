@@ -1,6 +1,6 @@
 """Three classifiers on the same labels: F1 with its interval, on pages held out by article.
 
-    python benchmarks/classifier.py [--data FOLDER] [--quick] [--only silver,sample,fasttext,encoder] [--encoder FOLDER|WHEEL] [--work FOLDER]
+    python benchmarks/classifier.py [--data FOLDER] [--quick] [--only SECTION,...] [--encoder FOLDER|WHEEL] [--work FOLDER]
                                     [--max-tokens N] [--train-pages N] [--test-pages N]
 
 Sections:

@@ -8,12 +8,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cluster.commands.plan_labels import print_labelling
+from cluster.commands.plan_labels import AskingStep, print_asking
 from cluster.commands.plan_scoring import Scoring, cores, print_scoring
 from cluster.commands.plan_training import Hardware, print_trainings
 from cluster.costs import Rates, estimate_pass, human_time
+from cluster.inputs import with_local_files
 from cluster.pipeline import Plan, plan_run
 from cluster.recipe import Recipe, SampleSource, load_recipe
+from cluster.steps.labels import WORK, step_of
+from corpus.labelling.sample import PAGES
 from corpus.passes import fused
 from corpus.scoring.attach import stage_name
 from corpus.source import FileSource, list_units
@@ -35,7 +38,7 @@ def show_plan(name: str, overrides: Sequence[str], out: str, hardware: Hardware 
     n_docs = round(scoring.n_docs) if scoring.n_docs is not None else n_docs
     if n_docs is not None:
         _print_cost(console, recipe, n_docs, cores(recipe, scoring))
-    print_labelling(console, plan)
+    _print_labelling(console, plan)
     print_scoring(
         console, plan, n_docs, scoring, hardware.kind(recipe.cluster.use_gpu), hardware.n_devices or recipe.cluster.train_workers
     )
@@ -107,6 +110,24 @@ def _print_steps(console: Console, plan: Plan) -> None:
     console.print(table)
     for sentence in dict.fromkeys(unknown):
         console.print(f"[yellow]?[/yellow] {escape(sentence)}", soft_wrap=True)
+
+
+def _print_labelling(console: Console, plan: Plan) -> None:
+    """What asking language models would cost, for rounds that are still to be asked."""
+    labelling, graph = plan.recipe.corpus.labelling, plan.graph
+    if labelling is None or labelling.ask is None:
+        return
+    steps: list[AskingStep] = []
+    for number, round_ in enumerate(labelling.sample.rounds, 1):
+        name, drawn = step_of("label-answers", number), step_of("label-sample", number)
+        try:
+            if not graph.is_done(plan.root, name):
+                there = graph.is_done(plan.root, drawn)
+                steps.append(AskingStep(name, round_.n, graph.folder(plan.root, drawn).path(PAGES) if there else None))
+        except DefinemedError:  # a file is not there yet, which the table of steps says
+            steps.append(AskingStep(name, round_.n))
+    if steps:
+        print_asking(console, with_local_files(labelling.ask, plan.inputs.local), steps, plan.out / WORK)
 
 
 def _print_cost(console: Console, recipe: Recipe, n_docs: int, n_cores: int) -> None:

@@ -1,55 +1,47 @@
-"""What asking language models for labels would cost, in ``definemed plan``: round by round, nothing is sent.
+"""What ``definemed plan`` says of labelling: for each step that asks language models, how much it would send, cost and take.
 
-A round whose pages are drawn already is counted page by page, less the answers that are kept; of another, every page is taken to be as
-long as ``ask.max_chars`` allows.
+Where the pages are drawn already, they are counted as they are and known answers are taken off; else every page counts as long as
+``max_chars`` allows. Nothing is sent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from rich.console import Console
 from rich.markup import escape
 
-from cluster.inputs import with_local_files
-from cluster.pipeline import Plan
-from cluster.steps.labels import WORK, step_of
-from corpus.labelling.params import LabellingParams
-from corpus.labelling.sample import PAGES
+from corpus.labelling.ask_params import AskParams
 from store.errors import DefinemedError
+from store.fs import Folder
 
 
-def print_labelling(console: Console, plan: Plan) -> None:
-    """Print the estimate of every round that is still to be asked."""
-    params = plan.recipe.corpus.labelling
-    if params is None or params.ask is None:
-        return
-    lines: list[str] = []
-    for number in range(1, len(params.sample.rounds) + 1):
-        if not _is_asked(plan, number):
-            first, *more = _lines(plan, params, number)
-            lines += [f"  round {number}: {first}", *(f"  {line}" for line in more)]
-    if lines:
-        console.print("\n[bold]estimate for labelling[/bold] (if every answer is a label at once)")
-        for line in lines:
-            console.print(escape(line), soft_wrap=True)
+@dataclass(frozen=True)
+class AskingStep:
+    """A step that asks about pages: ``n_pages`` as the recipe says, and their file once it exists."""
+
+    name: str
+    n_pages: int
+    pages: str | None = None
 
 
-def _is_asked(plan: Plan, number: int) -> bool:
-    try:
-        return plan.graph.is_done(plan.root, step_of("label-answers", number))
-    except DefinemedError:  # a file that the recipe names is not there yet: _print_steps says so
-        return False
-
-
-def _lines(plan: Plan, params: LabellingParams, number: int) -> list[str]:
+def print_asking(console: Console, params: AskParams, steps: Sequence[AskingStep], work: Folder) -> None:
+    """Print the estimate of each step; ``work`` is the folder given to ``label_pages``."""
     from corpus.labelling.cost import estimate_count, estimate_pages
 
-    ask, sample = params.ask, step_of("label-sample", number)
-    assert ask is not None
-    try:
-        local = with_local_files(ask, plan.inputs.local)
-        if plan.graph.is_done(plan.root, sample):
-            return estimate_pages(local, plan.graph.folder(plan.root, sample).path(PAGES), plan.out / WORK).lines()
-        n_chars = min(ask.max_chars, params.sample.max_chars)
-        return estimate_count(local, params.sample.rounds[number - 1].n, n_chars).lines()
-    except DefinemedError as error:
-        return [f"not known yet: {error.sentence()}"]
+    console.print("\n[bold]asking language models[/bold]")
+    for step in steps:
+        try:
+            found = estimate_count(params, step.n_pages) if step.pages is None else estimate_pages(params, step.pages, work)
+        except DefinemedError as error:  # a plan says what it cannot know, and goes on
+            console.print(f"  {step.name}: [yellow]not known[/yellow] [dim]{escape(error.sentence())}[/dim]", soft_wrap=True)
+            continue
+        head, *models = found.lines()
+        console.print(f"  {step.name}: {escape(head)}", soft_wrap=True)
+        for line in models:
+            console.print(f"  {escape(line)}", soft_wrap=True)
+        if params.max_cost is not None and found.cost > params.max_cost:
+            console.print(f"    [yellow]more than max_cost ({params.max_cost:g}): the run would refuse[/yellow]")
+    rule = f"{params.chars_per_token:g} characters a token; answers of {params.max_tokens} tokens at most; each page asked once"
+    console.print(f"  [dim]counted as {rule}[/dim]", soft_wrap=True)

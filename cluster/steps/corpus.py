@@ -10,7 +10,7 @@ from cluster.graph import Context, Node
 from cluster.inputs import Inputs, with_local_files
 from cluster.recipe import CorpusParams, Recipe, SampleSource
 from cluster.steps.classifier import Filters, check_scored, classifier_node, classifier_resources, classifier_roles
-from cluster.steps.labels import labelling_nodes
+from cluster.steps.labels import check_learnt, labelling_nodes
 from cluster.steps.scoring import recall_summary, scored, scoring_nodes, step_name
 from corpus import dedup as deduplication
 from corpus.ledger import merge_details, merge_histograms
@@ -77,6 +77,9 @@ def corpus_nodes(recipe: Recipe, inputs: Inputs) -> list[Node]:
     if corpus.labelling is not None:
         nodes += labelling_nodes(corpus.labelling, corpus.on_bad_input, source, filters, inputs)
     own = {"classifier": corpus.classifier} if corpus.classifier is not None else {}
+    if corpus.labelling is not None:
+        check_learnt(corpus.labelling, {f"corpus.{n}": p for n, p in own.items()} | {
+            f"corpus.classifiers.{n}": p for n, p in corpus.classifiers.items()})  # fmt: skip
     for name, params in (own | {f"classifier/{n}": p for n, p in corpus.classifiers.items()}).items():
         nodes.append(classifier_node(name, params, corpus.on_bad_input, source, filters, inputs, recipe.cluster.use_gpu))
     check_scored(corpus.classifier, [f"corpus.{at}" for at in ("stages", "after_dedup") if _uses_classifier(getattr(corpus, at))])

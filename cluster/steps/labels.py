@@ -25,7 +25,7 @@ from corpus.labelling.sample import PAGES, SAMPLE, sample_pages
 from corpus.source import list_units
 from corpus.stages.score import Score
 from store.artifact import Artifact, Draft
-from store.errors import InputError
+from store.errors import InputError, RecipeError
 from store.params import Json
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,17 @@ def labelling_nodes(params: LabellingParams, on_bad_input: str, source: Pages, f
         if params.ask is not None:
             nodes.append(_answers_node(params, number, inputs))
     return [*nodes, _labels_node(LABELS_STEP, params, len(params.sample.rounds), params.people, inputs)]
+
+
+def check_learnt(params: LabellingParams, classifiers: Mapping[str, ClassifierParams]) -> None:
+    """RecipeError if a classifier would learn a label that nobody gives."""
+    rounds = {f"corpus.labelling.sample.rounds.{k}.classifier": r.classifier for k, r in enumerate(params.sample.rounds)}
+    for where, one in {**rounds, **classifiers}.items():
+        if one is None or one.labels is not None:
+            continue
+        if unknown := [n for n in one.classes or (one.positive,) if n not in params.names]:
+            raise RecipeError(f"the classifier is to learn {unknown[0]}, which is no label of corpus.labelling", where=where,
+                              expected=f"one of {', '.join(params.names)}")  # fmt: skip
 
 
 def step_of(kind: str, number: int) -> str:

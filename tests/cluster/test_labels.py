@@ -265,6 +265,22 @@ def test_the_page_has_a_chapter(made, labelled, tmp_path):
     assert "anna" not in html and "urn:uuid" in html
 
 
+def test_a_plan_says_what_asking_would_cost(made, tmp_path):
+    def said(out, *sets):
+        words = [w for s in sets for w in ("--set", s)]
+        done = CliRunner().invoke(
+            app, ["plan", str(made.recipe), "--out", str(out), *words], env={"COLUMNS": "200"}, catch_exceptions=False
+        )
+        assert done.exit_code == 0
+        return done.output
+
+    fresh = said(tmp_path / "out")
+    assert "label-answers: 300 pages, each as long as max_chars allows" in fresh and "label-answers/2: 60 pages" in fresh
+    assert "asking language models" not in said(made.out)  # all are asked
+    # With another rule of voting every answer is known.
+    assert "300 pages: " in (again := said(made.out, "corpus.labelling.ask.vote=majority")) and " 0 requests to send" in again
+
+
 def test_the_report_names_its_classifiers(made):
     done = CliRunner().invoke(app, ["report", made.run], catch_exceptions=False)
     assert done.exit_code == 0
@@ -338,6 +354,30 @@ def test_identity(made, tmp_path):
     assert fingerprint("labels", f"corpus.labelling.people={people}") != fingerprint("labels")
 
 
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("corpus.classifier.positive=medicine", "corpus.classifier:"),
+        ("corpus.classifiers={topic: {classes: [medical, law]}}", "corpus.classifiers.topic:"),
+        ("corpus.labelling.sample.rounds.1.classifier.positive=law", "corpus.labelling.sample.rounds.1.classifier:"),
+    ],
+)
+def test_a_label_that_nobody_gives_is_refused_before_anything_runs(made, override, where):
+    with pytest.raises(RecipeError, match=r"no label of corpus\.labelling; expected one of medical, other") as caught:
+        plan_run(load_recipe(str(made.recipe), [override]), Folder(str(made.out)))
+    assert caught.value.sentence().startswith(where)
+
+
+def test_with_people_alone_a_second_round_learns_from_their_file(made, tmp_path):
+    (tmp_path / "first.csv").write_text("id,label\nx,medical\n", encoding="utf-8")
+    rounds = f"[{{n: 200}}, {{n: 50, by: boundary, classifier: {{positive: medical, labels: '{tmp_path}/first.csv'}}}}]"
+    sets = ["corpus.labelling.ask=null", "corpus.labelling.labels=[medical, other]", f"corpus.labelling.sample.rounds={rounds}"]
+    graph = plan_run(load_recipe(str(made.recipe), sets), Folder(str(made.out))).graph
+    names = [n.name for n in graph.nodes if "label" in n.name]
+    assert names == ["label-sample", "label-classifier/2", "label-sample/2", "labels"]
+    assert "labels" not in next(n for n in graph.nodes if n.name == "label-classifier/2").inputs
+
+
 def test_what_has_no_labelling_is_refused(made, tmp_path):
     with pytest.raises(DefinemedError):
         open_drawn(str(tmp_path))
@@ -348,34 +388,25 @@ def test_what_has_no_labelling_is_refused(made, tmp_path):
 
 @pytest.mark.slow
 def test_the_built_in_recipe_on_ray_with_any_number_of_workers(tmp_path):
-    """The whole loop by the command line: the same labels and classifier for one worker and for two, and nothing asked twice."""
+    """The loop by the command line: the same labels and classifier for one worker and for two; kept answers need no server."""
     needs_language_model()
+    server = Labeller(tmp_path / "one")
     made = {}
-    for name, workers, url in (("one", 1, None), ("two", 2, None), ("two", 2, "http://127.0.0.1:1/v1")):
+    for name, workers, url in (("one", 1, server.url), ("two", 2, "http://127.0.0.1:1/v1")):
         out = tmp_path / name
-        server = Labeller(out)
-        url = url or server.url  # the third run has no server: every answer is kept
-        sets = ["corpus.source.sample.n_docs=2000", f"corpus.labelling.ask.models.0.endpoint.url={url}", f"cluster.workers={workers}"]
-        words = [w for s in sets for w in ("--set", s)]
-        if url.endswith(":1/v1"):
-            for step in ("label-answers", "labels", "classifier", "documents"):
-                shutil.rmtree(out / "artifacts" / step)
-        words += ["--out", str(out), "--until", "documents", "--address", "local"]
-        done = subprocess.run(
-            [sys.executable, "-m", "cluster.cli", "run", "demo-labelled", *words],
-            capture_output=True,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-        server.close()
+        if name == "two":
+            shutil.copytree(tmp_path / "one" / "labelling", out / "labelling")
+            server.close()
+        sets = ["corpus.source.sample.n_docs=1500", f"corpus.labelling.ask.models.0.endpoint.url={url}", f"cluster.workers={workers}"]
+        words = [w for s in sets for w in ("--set", s)] + ["--out", str(out), "--until", "classifier", "--address", "local"]
+        command = [sys.executable, "-m", "cluster.cli", "run", "demo-labelled", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
-        assert bool(server.asked) is not url.endswith(":1/v1")
-        (run_folder,) = [r for r in (out / "runs").iterdir() if url in (r / "recipe.json").read_text(encoding="utf-8")]
+        (run_folder,) = (out / "runs").iterdir()
         record = json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
-        made[name, url.endswith(":1/v1")] = {
+        made[name] = {
             s["name"]: json.loads((out / s["folder"] / "manifest.json").read_text(encoding="utf-8"))["content_hash"]
             for s in record["steps"]
         }
-    first, *others = made.values()
-    assert "label-sample/2" in first and all(other == first for other in others)
+    assert {"label-sample/2", "label-answers/2", "labels", "classifier"} <= set(made["one"]) and made["two"] == made["one"]
+    assert len(server.asked) > 800
