@@ -169,12 +169,12 @@ def encoder(job: Job) -> Figures:
     """Scoring at scale against the bare forward, on real pages or those of the built-in sample."""
     from benchmarks.encoder_peer import compare
 
-    n = 32 if job.quick else 64
+    n = 16 if job.quick else 24
     if job.data:
         pages = read_web(job.data).sort("id").gather_every(400)["text"].to_list()[:n]
     else:
         pages = read_web(sample_folder(job))["text"].to_list()[:n]
-    found = compare(job.params("embedding"), pages, [i % 2 for i in range(n)], os.path.join(job.work, "peer"), 1 if job.quick else 3)
+    found = compare(job.params("embedding"), pages, [i % 2 for i in range(n)], os.path.join(job.work, "peer"), 1 if job.quick else 5)
     for key, value in found.items():
         print(f"encoder.{key:<36} {value}", flush=True)
     if job.encoder is not None and not job.quick:

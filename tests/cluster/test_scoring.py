@@ -7,11 +7,14 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from cluster.cli import app
 from cluster.pipeline import execute, plan_run
 from cluster.recipe import load_recipe
 from cluster.steps.scoring import cpus
 from corpus.stages.lid_model import find_lid176
+from evaluation.report.page import write_report
 from store.errors import RecipeError, ResourceError
 from store.executor import SerialExecutor, ignore
 from store.fs import Folder
@@ -148,3 +151,23 @@ def test_what_bears_identity(tmp_path):
     for name, value in (("dtype", "float32"), ("tokens_per_batch", 512), ("check_pages", 7), ("after", "score-topic")):
         assert fingerprints(f"corpus.scoring.fine.{name}={value}")[0] != plain[0], name
     assert fingerprints("cluster.use_gpu=true", "cluster.scoring={gpus: 0.25, cpus: 3, workers: 2}") == plain
+
+
+def test_page_and_report_say_what_the_first_step_loses(run, tmp_path):
+    record, out = run()
+    folder = out / "runs" / f"{record.name}-{record.run_id}"
+    report = open_report(write_report(out, folder))
+    arguments = ["classifier", "page", folder.url, "--step", "classifier/fine", "--html", str(tmp_path / "p.html")]
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200", "TERM": "dumb"}, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    for page in (report, open_report(str(tmp_path / "p.html"))):
+        assert "The stage score dropped" in page and "Recall of the cascade before fine" in page
+    assert "scoring-fine" in report and "could not be read" not in report
+    arguments[4] = "classifier/topic"
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    assert "The stage score dropped" not in open_report(str(tmp_path / "p.html"))
+
+
+def open_report(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
