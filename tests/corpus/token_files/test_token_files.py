@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from corpus.token_files import datatrove, megatron
 from corpus.token_files import shard as shard_module
 from corpus.token_files.export import export_tokens
 from corpus.token_files.imports import import_tokens
@@ -125,6 +126,14 @@ def test_megatrons_index_is_as_documented(tmp_path: Path, store: Artifact) -> No
     assert struct.unpack("<90i", body[34:394]) == tuple(lengths)
     assert struct.unpack("<90q", body[394:1114]) == tuple(2 * (np.cumsum(lengths) - lengths))
     assert struct.unpack("<91q", body[1114:]) == tuple(range(91))
+
+
+@pytest.mark.parametrize(("vocab_size", "of_datatrove", "of_megatron"), [
+    (65_499, "<u2", "<u2"), (65_500, "<u2", "<i4"), (65_536, "<u2", "<i4"), (65_537, "<u4", "<i4"), (151_669, "<u4", "<i4"),
+])  # fmt: skip
+def test_the_type_of_ids_is_the_one_each_program_takes_for_a_vocabulary(vocab_size: int, of_datatrove: str, of_megatron: str) -> None:
+    """Megatron-LM: indexed_dataset.DType.optimal_dtype; datatrove: token_size of its tokenizer step."""
+    assert (datatrove.dtype_for(vocab_size), megatron.dtype_for(vocab_size)) == (np.dtype(of_datatrove), np.dtype(of_megatron))
 
 
 def test_documents_of_several_sequences_are_one(tmp_path: Path, tokenizer: str) -> None:
