@@ -93,10 +93,20 @@ def test_a_restored_rule_decides_as_the_one_that_went_on(seed, at):
              for i, (a, b, ok) in enumerate(zip(losses, norms, expected, strict=True))]  # fmt: skip
     again = SpikeRule(params)
     again.restore([json.loads(json.dumps(line)) for line in lines], at)
-    before = expected[:at][::-1]
-    assert again.in_a_row == (before.index(True) if True in before else len(before))
     assert verdicts(again, losses[at:], norms[at:]) == expected[at:]
     assert again.in_a_row == whole.in_a_row
+
+
+def test_spikes_before_a_stop_still_count_after_it():
+    rule, calm = SpikeRule(SpikeParams(window=16, min_steps=8, max_in_a_row=3)), [1.0, 1.1] * 8
+    lines = [{"step": i + 1, "loss": a, "grad_norm": 1.0} for i, a in enumerate(calm)]
+    lines += [{"step": s, "loss": 9.0, "grad_norm": 1.0, "skipped": True} for s in (17, 18)]
+    rule.restore(lines, 18)
+    assert rule.in_a_row == 2
+    with pytest.raises(StepError, match="3 spikes in a row up to step 19"):
+        rule.accepts(19, 9.0, 1.0, ROWS)
+    rule.restore(lines[:16], 16)
+    assert rule.in_a_row == 0
 
 
 def test_missing_lines_are_an_error():
