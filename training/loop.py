@@ -128,7 +128,7 @@ class _Run:
         if params.verify_tokens and gang.leads:
             verify([s.artifact for s in stores])
         if params.precision == "bf16" and gang.leads and gang.device.type == "cpu" and not has_bf16():
-            log.warning("this CPU has no bfloat16 arithmetic and emulates it: train.precision: fp32 is about ten times faster here")
+            log.warning("this CPU has no bfloat16 arithmetic and emulates it: train.precision: fp32 is much faster here")
         folder = find_model(init)
         wrapped, n_parameters = _load(params, init, folder, plan, stores, gang)
         config = unwrap(wrapped).model.config

@@ -55,7 +55,7 @@ def disturb(process: subprocess.Popen[str], job: TrainJob, act: Callable[[psutil
         assert process.poll() is None, process.communicate()[1][-3000:]
         time.sleep(0.01)
     act(psutil.Process(process.pid))
-    _, said = process.communicate(timeout=180)
+    _, said = process.communicate(timeout=500)
     return process.returncode, said
 
 
@@ -75,7 +75,7 @@ def two(world, tmp_path_factory) -> dict[str, str]:
     """What an undisturbed gang of two leaves."""
     job, path = write_job(world, tmp_path_factory.mktemp("two") / "job")
     process = start(*gang(path))
-    _, said = process.communicate(timeout=180)
+    _, said = process.communicate(timeout=500)
     assert process.returncode == 0, said[-3000:]
     return digests(job.out_dir)
 
@@ -107,7 +107,7 @@ def test_a_gang_killed_and_the_same_command(world, two, tmp_path, act) -> None:
     code, _ = disturb(start(*gang(path)), job, act)
     assert code != 0 and not Path(job.out_dir, "model").exists()
     again = start(*gang(path))
-    _, said = again.communicate(timeout=180)
+    _, said = again.communicate(timeout=500)
     assert again.returncode == 0 and "resuming after step" in said, said[-3000:]
     assert digests(job.out_dir) == two
 
@@ -121,6 +121,6 @@ def test_sigterm_to_the_launcher_saves_on_all(world, two, tmp_path) -> None:
     done = len(read_lines(f"{job.out_dir}/metrics.jsonl"))
     assert saved.name == f"step-{done:08d}" and 10 <= done < 60 and (saved / "manifest.json").exists()
     again = start(*gang(path))
-    _, said = again.communicate(timeout=180)
+    _, said = again.communicate(timeout=500)
     assert again.returncode == 0 and f"resuming after step {done} of 60" in said, said[-3000:]
     assert digests(job.out_dir) == two

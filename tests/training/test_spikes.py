@@ -35,15 +35,18 @@ def series(seed, n=400, share=0.03):
 def test_the_rule_is_median_and_mad_over_the_window():
     params = SpikeParams(sigmas=6, window=50, min_steps=20, max_in_a_row=1000)
     losses, norms = series(1)
-    got = verdicts(SpikeRule(params), losses, norms)
-    for i, accepted in enumerate(got):
+    rule, got = SpikeRule(params), []
+    for i in range(len(losses)):
         high = False
-        for values in (losses, norms):
+        for name, values in (("loss", losses), ("grad_norm", norms)):
             seen = np.array(values[max(0, i - 50) : i])
             if len(seen) >= 20:
                 sigma = 1.4826 * np.median(np.abs(seen - np.median(seen)))
-                high |= values[i] > np.median(seen) + 6 * max(sigma, 1e-3 * abs(np.median(seen)))
-        assert accepted == (not high), i
+                limit = np.median(seen) + 6 * max(sigma, 1e-3 * abs(np.median(seen)))
+                assert rule.limit(name) == pytest.approx(limit, rel=1e-12), i
+                high |= values[i] > limit
+        got.append(rule.accepts(i + 1, losses[i], norms[i], ROWS))
+        assert got[-1] == (not high), i
     assert 5 < got.count(False) < 40
 
 
@@ -92,6 +95,18 @@ def test_a_restored_rule_decides_as_the_one_that_went_on(seed, at):
     again.restore([json.loads(json.dumps(line)) for line in lines], at)
     assert verdicts(again, losses[at:], norms[at:]) == expected[at:]
     assert again.in_a_row == whole.in_a_row
+
+
+def test_spikes_before_a_stop_still_count_after_it():
+    rule, calm = SpikeRule(SpikeParams(window=16, min_steps=8, max_in_a_row=3)), [1.0, 1.1] * 8
+    lines = [{"step": i + 1, "loss": a, "grad_norm": 1.0} for i, a in enumerate(calm)]
+    lines += [{"step": s, "loss": 9.0, "grad_norm": 1.0, "skipped": True} for s in (17, 18)]
+    rule.restore(lines, 18)
+    assert rule.in_a_row == 2
+    with pytest.raises(StepError, match="3 spikes in a row up to step 19"):
+        rule.accepts(19, 9.0, 1.0, ROWS)
+    rule.restore(lines[:16], 16)
+    assert rule.in_a_row == 0
 
 
 def test_missing_lines_are_an_error():
