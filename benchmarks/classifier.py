@@ -118,7 +118,7 @@ def main() -> None:
         return
     kept = kept_figures(names)
     encoder = "small, random" if job.encoder is None else "given"
-    source = f"{'real pages and ' if 'silver' in names else ''}the built-in sample; encoder: {encoder}"
+    source = f"{'real pages and ' if options.data else ''}the built-in sample; encoder: {encoder}"
     print("written:", write_result("classifier", source, kept | figures, __doc__ or ""))
 
 
