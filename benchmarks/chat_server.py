@@ -102,7 +102,11 @@ class Server:
 
     def handle(self, call: BaseHTTPRequestHandler) -> None:
         """Note a request and act."""
-        raw = call.rfile.read(int(call.headers["content-length"]))
+        size = int(call.headers["content-length"])
+        raw = call.rfile.read(size)
+        if len(raw) < size:  # the client was killed while it sent
+            call.close_connection = True
+            return
         body = json.loads(raw)
         user = PAGE.search(body["messages"][-1]["content"])[2]
         page, truth = PLANTED.search(user).groups()
