@@ -91,6 +91,22 @@ def stages_table(result: Result) -> str:
     return "\n".join([head, *lines, *(f"| {a} | {b} | {f[c]:.0f} | {f[d]:.2%} |" for a, b, c, d in rows)])
 
 
+def tokens_table(result: Result) -> str:
+    """Packing, tokenisation and loading."""
+    f = result["figures"]
+    split, cut = f["pack.short_documents_split"], f["peer.concatenate_short_documents_split"]
+    rows = [
+        ("padding of the rows / tokens lost", f"{f['pack.padding']:.3%} / {f['pack.tokens_lost']}"),
+        ("documents that fit a row and are split / by concatenating and cutting", f"{split:.1%} / {cut:.1%}"),
+        ("the plan: CPU time / memory", f"{f['pack.plan_seconds']:.0f} s / {f['pack.plan_peak_mb']:,.0f} MB"),
+        ("rows located by the loader", f"{f['loader.rows_per_s']:,.0f}/s"),
+        ("tokenising and writing, over the tokenizers library's encode_batch", f"{f['tokenise.ratio_vs_tokenizers']:.2f}"),
+    ]
+    size = f"{f['pack.docs'] / 1e6:.1f} million documents, {f['pack.tokens'] / 1e9:.1f} billion tokens"
+    head = f"{size}, rows of 4,096 ({result['machine']}):\n"
+    return "\n".join([head, "| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
+
+
 def render(text: str) -> str:
     """The README with its tables as the result files have them."""
     for name, table in made():
@@ -103,7 +119,7 @@ def made() -> tuple[tuple[str, str], ...]:
     """(mark, table) of every table."""
     return (
         ("demo-table", demo_table(load("demo"))), ("road-table", road_table(load("road"))),
-        ("stages-table", stages_table(load("stages"))),
+        ("stages-table", stages_table(load("stages"))), ("tokens-table", tokens_table(load("tokens"))),
     )  # fmt: skip
 
 

@@ -174,6 +174,30 @@ def check_tokenizer(source: str, end_of_text: str | None = None) -> None:
         )  # fmt: skip
 
 
+def require_same_ids(source: str, model: str, end_of_text: str | None = None) -> None:
+    """RecipeError if the tokenizer that lies beside a model gives other ids than ``source``: the model would learn noise.
+
+    Compared on the texts of the vocabulary, added tokens left out (an instruct model may have more), and on the token that closes
+    a document. A model without a tokenizer cannot be compared.
+    """
+    if not any(os.path.isfile(os.path.join(model, name)) for name in ("tokenizer.json", "tokenizer.model", "tekken.json")):
+        return
+    ours = load_tokenizer(source, end_of_text)
+    path = os.path.join(model, "tokenizer.json")
+    theirs = Tokenizer.from_file(path) if os.path.isfile(path) else _converted(model, model)
+    theirs.no_padding()
+    theirs.no_truncation()
+    added, size = ours.tokenizer.get_added_tokens_decoder(), ours.tokenizer.get_vocab_size(with_added_tokens=True)
+    ids = [i for i in range(0, size, max(1, size // N_PROBES)) if i not in added]
+    probes = [PROBE, *ours.tokenizer.decode_batch([[i] for i in ids], skip_special_tokens=False)]
+    if theirs.token_to_id(ours.eos_token) != ours.eos_id or _ids(ours.tokenizer, probes) != _ids(theirs, probes):
+        raise RecipeError(
+            "the model's own tokenizer gives other ids than that of the recipe", where=model,
+            expected="a model trained on the tokens it was made for",
+            remedy="set tokens.tokenizer.source to the model, and end_of_text to a token it has",
+        )  # fmt: skip
+
+
 def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return [e.ids for e in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 

@@ -12,7 +12,7 @@ def test_the_tables_are_those_of_the_result_files():
     assert readme.render(text) == text, "run python benchmarks/readme.py"
 
 
-@pytest.mark.parametrize("name", ["demo", "road"])
+@pytest.mark.parametrize("name", ["demo", "road", "tokens"])
 def test_result_files_have_the_agreed_shape(name):
     result = readme.load(name)
     assert set(result) == {"name", "machine", "versions", "input", "figures", "notes"} and result["name"] == name

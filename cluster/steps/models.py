@@ -28,6 +28,7 @@ from cluster.steps.tokens import TOKENIZER
 from corpus.packing import MixtureEntry, plan
 from corpus.passes import peak_rss_mb
 from corpus.select import HELDOUT
+from corpus.tokenizer import require_same_ids
 from merging.params import MergeParams
 from store.artifact import Artifact, Draft, Receipt
 from store.errors import InputError, ResourceError
@@ -193,6 +194,9 @@ def _train_node(name: str, spec: TrainSpec, recipe: Recipe, inputs: Inputs) -> N
         from cluster.steps.training import run_train_step
 
         parent = model_folder(recipe, spec.init, artifacts["parent"]) if isinstance(spec.init, str) else None
+        if parent is not None:
+            end = recipe.tokens.tokenizer.end_of_text if recipe.tokens else None
+            require_same_ids(artifacts[TOKENIZER].path(TOKENIZER), parent, end)
         return run_train_step(ctx, draft, name, artifacts, list(sources), [*heldout, *files], spec, parent, recipe.cluster)
 
     def identity() -> dict[str, Json]:

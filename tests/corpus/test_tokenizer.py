@@ -21,6 +21,7 @@ from corpus.tokenizer import (
     TokenizerParams,
     check_tokenizer,
     load_tokenizer,
+    require_same_ids,
     tokenizer_digest,
     train_tokenizer,
 )
@@ -175,3 +176,27 @@ def test_a_folder_without_a_tokenizer_is_an_input_error(tmp_path: Path) -> None:
 
 def digests(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
+
+
+def test_a_model_made_for_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Its ids may all be in the model's vocabulary, so that nothing else would notice."""
+    other = tmp_path / "other"
+    train_tokenizer(iter(["Ganz andere Wörter als die, aus denen das Vokabular sonst besteht. " * 20]), 700, Folder(str(other)))
+    with pytest.raises(RecipeError, match=r"the model.s own tokenizer gives other ids than.*tokens\.tokenizer\.source"):
+        require_same_ids(str(folder), str(other))
+    require_same_ids(str(folder), str(folder))
+    (tmp_path / "none").mkdir()
+    require_same_ids(str(folder), str(tmp_path / "none"))  # nothing to compare with
+
+
+def test_a_model_may_have_more_added_tokens_but_not_another_end(folder: Path, tmp_path: Path) -> None:
+    instruct = tmp_path / "instruct"
+    shutil.copytree(folder, instruct)
+    tokenizer = Tokenizer.from_file(str(instruct / "tokenizer.json"))
+    tokenizer.add_special_tokens(["<tool>"])
+    tokenizer.add_tokens(["<think>"])
+    tokenizer.save(str(instruct / "tokenizer.json"))
+    require_same_ids(str(folder), str(instruct))
+    require_same_ids(str(instruct), str(folder))
+    with pytest.raises(RecipeError, match="other ids"):
+        require_same_ids(str(instruct), str(folder), end_of_text="<tool>")

@@ -1,9 +1,11 @@
 """Earlier documents that lose to a new one, listed; and cluster sizes where earlier corpora have members."""
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.dedup.displaced import DISPLACED_FILE
+from corpus.dedup.clusters import CLUSTERS_FILE
+from corpus.dedup.displaced import DISPLACED_FILE, _lost
 from corpus.select import SelectParams, SelectWorker
 from store.executor import Task
 from store.fs import Folder
@@ -54,3 +56,10 @@ def test_the_weight_of_a_survivor_counts_all_corpora_exact_and_near(tmp_path, sm
     worker.run(Task("000000", {"file": later.path("kept/000000.parquet")}))
     kept = pq.read_table(tmp_path / "alone-select/domain/000000.parquet").to_pylist()
     assert [r["minhash_cluster_size"] for r in kept] == [1, 2, 1, 1, 1, 1, 1]
+
+
+def test_all_row_groups_of_earlier_documents_are_read(tmp_path) -> None:
+    keys = [-5, -4, -3, -2, -1, 3, 4]
+    rows = {"doc_key": keys, "survivor_key": [3, -5, 3, 4, 4, 3, 4], "level": ["minhash"] * 7}
+    pq.write_table(pa.table(rows), tmp_path / CLUSTERS_FILE, row_group_size=2)
+    assert _lost(Folder(str(tmp_path)))["doc_key"].to_pylist() == [-5, -3, -2, -1]
