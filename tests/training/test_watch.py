@@ -16,11 +16,12 @@ from training.mfu import TERA
 from training.order import RowOrder
 from training.params import ModelInit, TrainParams
 from training.rows import RowReader
-from training.watch import peak_of, timing_summary
+from training.step import StepRecord
+from training.watch import Watch, peak_of, timing_summary
 
 PARAMS = TrainParams(
     learning_rate=1e-3, rows_per_step=4, micro_batch_rows=4, max_steps=6, precision="fp32", cpu_threads=1, save_every_steps=2,
-    eval_every_steps=3, eval_rows=4, peak_tflops=0.5, tensorboard=True, profile_steps=(3, 4),
+    eval_every_steps=3, eval_rows=4, peak_tflops=0.5, tensorboard=True, profile_steps=(2, 3),
 )  # fmt: skip
 INIT = ModelInit(hidden_size=32, n_layers=2, n_heads=2, intermediate_size=64)
 
@@ -73,6 +74,30 @@ def test_mfu_is_the_needed_work_over_the_peak(watched, world):
         assert figures[step]["tokens_per_s"] * figures[step]["elapsed_s"] == pytest.approx(int(real.sum()))
 
 
+def test_rates_are_of_tokens_and_of_positions_and_waiting_is_a_share(world):
+    watch = Watch(world.plan, None, None, 1, torch.device("cpu"))
+    record = StepRecord(1, 2.0, 1e-3, 0.5, np.arange(2), 90, 100, 128, taken=False, seconds=4.0, data_wait_s=1.0)
+    found = watch.figures(record)
+    assert (found["tokens_per_s"], found["positions_per_s"], found["data_wait"], found["read_s"]) == (25.0, 32.0, 0.25, 1.0)
+    assert found["skipped"] == 1.0 and found["mfu"] is None
+
+
+def test_events_after_the_checkpoint_of_a_killed_run_are_replaced(world, tmp_path):
+    """Step 3 was seen, and then again by the run that went on from step 2: it is there once, as the second saw it."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for first, last, loss in ((0, 3, 1.0), (2, 4, 2.0)):
+        watch = Watch(world.plan, None, None, 1, torch.device("cpu"))
+        watch._write_events(str(tmp_path))
+        watch.begin(first)
+        for step in range(first + 1, last + 1):
+            watch.after(StepRecord(step, loss, 1e-3, 0.5, np.arange(2), 90, 100, 128, taken=True, seconds=1.0, data_wait_s=0.0))
+        watch.close()
+    found = EventAccumulator(str(tmp_path)).Reload().Scalars("train/loss")
+    assert [(e.step, e.value) for e in found] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)]
+
+
 def test_event_files_hold_every_step_once_after_a_resume(watched):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -88,11 +113,11 @@ def test_event_files_hold_every_step_once_after_a_resume(watched):
 
 def test_the_profile_has_the_steps_asked_for(watched):
     out, _ = watched
-    assert sorted(os.listdir(f"{out}/watch/profile")) == ["steps-00000003-00000004.json.gz", "steps-00000003-00000004.txt"]
-    with gzip.open(f"{out}/watch/profile/steps-00000003-00000004.json.gz") as file:
+    assert sorted(os.listdir(f"{out}/watch/profile")) == ["steps-00000002-00000003.json.gz", "steps-00000002-00000003.txt"]
+    with gzip.open(f"{out}/watch/profile/steps-00000002-00000003.json.gz") as file:
         names = [e.get("name", "") for e in json.load(file)["traceEvents"]]
     assert sum("Optimizer.step" in n for n in names) == 2
-    assert "aten::mm" in (out / "watch/profile/steps-00000003-00000004.txt").read_text()
+    assert "aten::mm" in (out / "watch/profile/steps-00000002-00000003.txt").read_text()
 
 
 def test_a_watched_run_leaves_the_bytes_of_an_unwatched_one(watched, world, tmp_path):
