@@ -119,7 +119,8 @@ def main() -> None:
         return
     kept = kept_figures(names)
     encoder = "small, random" if job.encoder is None else "given"
-    source = f"{'real pages and ' if job.data and {'silver', 'fasttext'} & set(names) else ''}the built-in sample; encoder: {encoder}"
+    real = job.data and {"silver", "fasttext", "encoder"} & set(names)
+    source = f"{'real pages and ' if real else ''}the built-in sample; encoder: {encoder}"
     print("written:", write_result("classifier", source, kept | figures, __doc__ or ""))
 
 
