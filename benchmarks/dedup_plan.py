@@ -5,13 +5,13 @@
 runs the step dedup over synthetic signatures (benchmarks/dedup_synthetic.py) with this budget in one process, checks the clusters and
 prints CPU time, bytes, tasks and files of every phase as JSON. ``plan_figures`` runs it twice:
 
-* large tasks: as many documents as the disk has room for, with the budget that a real cluster would have. Its tasks are as large as
-  they would be, so its CPU time per document is right (arrays beyond every cache); it has few of them.
+* large tasks: as many documents as the disk has room for, cut into two parts, so that tasks are nearly as large as a real cluster's and
+  their CPU time per document is right (arrays beyond every cache); it has few of them.
 * many tasks: few documents, with a budget so small that there are as many parts and ranges as there would be. What it costs above the
   first run's time per document is the price of cutting: opening files, reading slices, receipts.
 
     CPU time of n documents = n x (time per document of large tasks) + (time of many tasks above its documents)
-    parts P = ceil(48 n / memory), ranges k = ceil(96 n / memory), scatter tasks S = ceil(24 n (bands + 2) / memory)
+    parts P = ceil(28 n / memory), ranges k = ceil(96 n / memory), scatter tasks S = ceil(24 n (bands + 2) / memory)
     bytes written = n x (bytes per document of the phase), for numbers of 8 instead of 4 bytes as the phase's records say
     hours = CPU time of the parallel phases / cores + of the ones that run one after the other + bytes both ways / speed of the disks
 
@@ -36,10 +36,15 @@ import pyarrow.parquet as pq
 from benchmarks.dedup_scale import check
 from benchmarks.dedup_synthetic import BANDS, write_signatures
 from benchmarks.machine import Watched
+from corpus.dedup.exchange import SCATTER_BYTES_PER_HASH
+from corpus.dedup.grouping import BYTES_PER_DOC
+from corpus.dedup.ranges import RANGE_BYTES_PER_DOC
 from store.artifact import Receipt
 from store.executor import Job, SerialExecutor
 from store.params import Json
 
+LARGE_MB_PER_DOC = 1300 / 50_000_000
+"""So little that there are two parts and four ranges: tasks of 650 to 1,300 MB."""
 DOCS, MEMORY_MB, NODES, CORES, DISK_MB_PER_S = 10_000_000_000, 2000, 10, 16, 500
 GROWTH = {"scatter": 16 / 12, "edges": 2.0, "ask": 2.0, "roots": 2.0, "partials": 48 / 44}
 """Bytes with numbers of 8 bytes over bytes with numbers of 4, by phase; of the rest, which hold keys and hashes, 1."""
@@ -136,10 +141,10 @@ def measure(folder: str, n_docs: int, memory_mb: float, file_docs: int) -> Figur
 def plan_figures(folder: str, quick: bool) -> Figures:
     """Both simulations, and ten billion documents."""
     n_large, n_many = (2_000_000, 200_000) if quick else (50_000_000, 2_000_000)
-    # The quick run is cut as the full one is: two parts, three ranges.
-    large = measure(folder, n_large, MEMORY_MB * n_large / 50_000_000, n_large // 1000)
-    n_ranges = 60 if quick else math.ceil(96 * DOCS / (MEMORY_MB * 1_000_000))
-    many = measure(folder, n_many, 96 * n_many / n_ranges / 1e6, -(-n_many // n_ranges))
+    # The quick run is cut as the full one is: two parts, four ranges.
+    large = measure(folder, n_large, LARGE_MB_PER_DOC * n_large, n_large // 1000)
+    n_ranges = 60 if quick else math.ceil(RANGE_BYTES_PER_DOC * DOCS / (MEMORY_MB * 1_000_000))
+    many = measure(folder, n_many, RANGE_BYTES_PER_DOC * n_many / n_ranges / 1e6, -(-n_many // n_ranges))
     return extrapolated(large, many)
 
 
@@ -162,10 +167,11 @@ def extrapolated(large: Figures, many: Figures) -> Figures:
         "disk": moved / NODES / DISK_MB_PER_S / 1e6 / 3600,
     }
     memory = MEMORY_MB * 1_000_000
-    parts, scatter = math.ceil(48 * DOCS / memory), math.ceil(24 * DOCS * (BANDS + 2) / memory)
+    parts, scatter = math.ceil(BYTES_PER_DOC * DOCS / memory), math.ceil(SCATTER_BYTES_PER_HASH * DOCS * (BANDS + 2) / memory)
     return {
         "docs": DOCS, "nodes": NODES, "cores_per_node": CORES, "task_memory_mb": MEMORY_MB, "disk_mb_per_s_per_node": DISK_MB_PER_S,
-        "parts": parts, "ranges": math.ceil(96 * DOCS / memory), "scatter_files": scatter, "edge_files": (BANDS + 1) * parts,
+        "parts": parts, "ranges": math.ceil(RANGE_BYTES_PER_DOC * DOCS / memory), "scatter_files": scatter,
+        "edge_files": (BANDS + 1) * parts,
         "rounds": many["rounds"], "edges": DOCS * of_large["edges"]["counts"]["edges"] / n["large"],  # type: ignore[index,call-overload]
         **{f"bytes_per_doc.{name}": value / DOCS for name, value in written.items()},
         "written_tb": sum(written.values()) / 1e12, "cpu_hours": sum(cpu.values()) / 3600,

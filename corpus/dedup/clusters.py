@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numba import njit
 
 from corpus.dedup.params import DedupParams
 from corpus.dedup.signatures import Numbers, Signatures, numpy_of
@@ -90,27 +91,45 @@ def rows_of(roots: Numbers, member: npt.NDArray[np.bool_], signatures: Signature
         if wanted.any():
             found.append(members_of(signatures, at, wanted, ranking))
     keys, exact, rank = (np.concatenate([getattr(m, name) for m in found]) for name in ("keys", "exact", "rank"))
-    root = np.unique(roots[member], return_inverse=True)[1].astype(np.int64)
-    order = np.argsort(keys, kind="stable")
-    keys, root, exact = keys[order], root[order], exact[order]
-    best = _best(root, rank[order])
-    return cluster_rows(keys, keys[best], np.bincount(root)[root], (exact == exact[best]).all(axis=1))
+    cluster, n_clusters = _numbered(roots, member)
+    best, size = _best(cluster, rank, keys, n_clusters)
+    rows = cluster_rows(keys, keys[best], size[cluster], (exact == exact[best]).all(axis=1))
+    return rows if (keys[1:] > keys[:-1]).all() else rows.sort_by("doc_key")
 
 
 def cluster_rows(keys: Index, survivor: Index, size: Index, exact: npt.NDArray[np.bool_]) -> pa.Table:
     """Rows of CLUSTERS: key, key of the one that stays, members of the cluster, whether the exact hash is the survivor's."""
-    level = pa.array(np.where(exact, "exact", "minhash"), pa.string())
+    level = pc.if_else(pa.array(exact), "exact", "minhash")
     return pa.table([keys, survivor, size.astype(np.int32), level], schema=CLUSTERS)
 
 
-def _best(root: Index, rank: npt.NDArray[np.float64]) -> Index:
-    """[n] the member of highest rank of each member's cluster; of equals the first."""
-    order = np.lexsort((np.arange(len(root)), -rank, root))
-    opens = np.ones(len(root), bool)
-    opens[1:] = root[order][1:] != root[order][:-1]
-    best = np.zeros(int(root.max(initial=-1)) + 1, np.int64)
-    best[root[order][opens]] = order[opens]
-    return best[root]
+@njit(cache=True, nogil=True)
+def _numbered(roots, member):  # type: ignore[no-untyped-def]
+    """(number of each member's cluster, counted by the clusters' roots; how many). A root is the lowest member: it comes first."""
+    numbers = np.empty(len(roots), roots.dtype)  # pages never written to cost nothing
+    found = np.empty(np.count_nonzero(member), roots.dtype)
+    m, n = 0, 0
+    for i in range(len(roots)):
+        if member[i]:
+            if roots[i] == i:
+                numbers[i] = n
+                n += 1
+            found[m] = numbers[roots[i]]
+            m += 1
+    return found, n
+
+
+@njit(cache=True, nogil=True)
+def _best(cluster, rank, keys, n_clusters):  # type: ignore[no-untyped-def]
+    """([members] the member of highest rank of each one's cluster, of equals that of the lowest key; [clusters] their sizes)."""
+    best, size = np.full(n_clusters, -1, np.int64), np.zeros(n_clusters, np.int64)
+    for i in range(len(cluster)):
+        c = cluster[i]
+        size[c] += 1
+        j = best[c]
+        if j < 0 or rank[i] > rank[j] or (rank[i] == rank[j] and keys[i] < keys[j]):
+            best[c] = i
+    return best[cluster], size
 
 
 def write_clusters(folder: Folder, tables: Iterable[pa.Table]) -> tuple[FileEntry, dict[str, Json]]:

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from corpus.dedup.grouping import BYTES_PER_DOC, forest, part_of
+from corpus.dedup.grouping import BYTES_PER_DOC, Groups, part_of
 from corpus.dedup.params import DedupParams
-from corpus.dedup.ranges import RANGE_BYTES_PER_DOC, Ranges, by_slice, read_cut, write_cut, write_edges
+from corpus.dedup.ranges import RANGE_BYTES_PER_DOC, Ranges, by_slice, load_npy, read_cut, write_cut, write_edges, write_npy
 from corpus.dedup.signatures import Numbers, Signatures, number_type
 from corpus.dedup.work import shares
 from corpus.minhash import NEVER, U64
@@ -99,7 +100,7 @@ def groups_of(n_rows: Sequence[int], most: int) -> tuple[tuple[int, int], ...]:
 
 class ScatterWorker:
     """A task's payload is {"begin", "end"}: signature files. Writes ``exchange/<task key>.arrow``, cut by part: a table per band (two
-    for the exact hash: its halves).
+    for the exact hash: its halves); and how many documents each slice has.
 
     Memory: SCATTER_BYTES_PER_HASH bytes for every hash of one band of the files, and what is written of it.
     """
@@ -110,16 +111,27 @@ class ScatterWorker:
     def run(self, task: Task) -> Receipt:
         begin, end = (cast(int, task.payload[k]) for k in ("begin", "end"))
         part = Signatures(self.signatures.files[begin:end], self.signatures.n_rows[begin:end])
-        entry = write_cut(self.out, f"exchange/{task.key}.arrow", self._tables(part, self.signatures.first[begin]), self.cut.n_parts)
-        return Receipt(key=task.key, files=(entry,), counts={"scattered": part.n_docs})
+        name, counts = f"exchange/{task.key}.arrow", list[npt.NDArray[np.int64]]()
+        entry = write_cut(self.out, name, self._tables(part, self.signatures.first[begin], counts), self.cut.n_parts)
+        counted = write_npy(self.out, counts_name(name), np.concatenate(counts).astype(np.uint32))
+        return Receipt(key=task.key, files=(entry, counted), counts={"scattered": part.n_docs})
 
-    def _tables(self, part: Signatures, offset: int) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+    def _tables(
+        self, part: Signatures, offset: int, counts: list[npt.NDArray[np.int64]]
+    ) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        """The tables in the order they are written; ``counts`` is given each one's documents per part."""
         for band in self.cut.bands:
             hashes, numbers, check = gathered(part, band, number_type(self.signatures.n_docs), offset)
             which = part_of(hashes, self.cut.n_parts)
             order = by_slice(which, self.cut.n_parts)
             for half in (hashes,) if check is None else (hashes, check):
+                counts.append(np.bincount(which, minlength=self.cut.n_parts))
                 yield pa.table({"hash": half[order], "number": numbers[order]}), which[order]
+
+
+def counts_name(scattered: str) -> str:
+    """Beside a scattered file: [tables x parts] uint32, the documents of each slice."""
+    return scattered.removesuffix(".arrow") + ".counts.npy"
 
 
 class GroupWorker:
@@ -134,40 +146,48 @@ class GroupWorker:
 
     def run(self, task: Task) -> Receipt:
         band, part = (cast(int, task.payload[k]) for k in ("band", "part"))
-        if self.scattered:
-            hashes, numbers, check = self._slice(band, part)
-        else:
-            hashes, numbers, check = gathered(self.signatures, band, number_type(self.signatures.n_docs), 0)
-        edges = forest(hashes, numbers, check)
-        entry = write_edges(self.out, f"edges/{task.key}.arrow", [edges], self.cut.ranges)
-        return Receipt(key=task.key, files=(entry,), counts={"grouped": len(hashes), "edges": len(edges)})
+        groups = self._scattered(band, part) if self.scattered else self._whole(band)
+        entry = write_edges(self.out, f"edges/{task.key}.arrow", groups.edges(), self.cut.ranges)
+        return Receipt(key=task.key, files=(entry,), counts={"grouped": groups.n, "edges": entry.n_rows or 0})
 
-    def _slice(self, band: int, part: int) -> tuple[U64, Numbers, U64 | None]:
-        """The part's hashes, numbers and checks: of a file's tables, in which the exact hash has the first two."""
-        halves = 2 if band == EXACT_BAND else 1
-        first = self.cut.bands.index(band) + (1 if halves == 1 and EXACT_BAND in self.cut.bands else 0)
-        found: list[list[pa.RecordBatch]] = [[] for _ in range(halves)]
+    def _whole(self, band: int) -> Groups:
+        """All documents by their hash of a band."""
+        groups = Groups(self.signatures.n_docs, number_type(self.signatures.n_docs), band == EXACT_BAND)
+        for first, hashes, check in self.signatures.hashes(band):
+            groups.add(hashes, first, check)
+        return groups
+
+    def _scattered(self, band: int, part: int) -> Groups:
+        """The part's documents: its slices of the scattered files, of whose tables the exact hash has the first two (its halves)."""
+        checked = band == EXACT_BAND
+        table = self.cut.bands.index(band) + (1 if not checked and EXACT_BAND in self.cut.bands else 0)
+        groups = Groups(int(self._counts[table * self.cut.n_parts + part]), number_type(self.signatures.n_docs), checked)
         for name in self.scattered:
-            for half in range(halves):
-                found[half] += read_cut(self.out.path(name), part, self.cut.n_parts, first + half)
-        tables = [pa.Table.from_batches(batches).combine_chunks() for batches in found]
-        hashes, check = tables[0]["hash"].to_numpy(), tables[1]["hash"].to_numpy() if halves == 2 else None
-        return hashes, tables[0]["number"].to_numpy(), check
+            halves = [read_cut(self.out.path(name), part, self.cut.n_parts, table + half) for half in range(2 if checked else 1)]
+            for batches in zip(*halves, strict=True):
+                hashes, numbers = (column.to_numpy() for column in batches[0].columns)
+                groups.add(hashes, numbers, batches[1].column(0).to_numpy() if checked else None)
+        return groups
+
+    @cached_property
+    def _counts(self) -> npt.NDArray[np.int64]:
+        """[tables x parts] the documents of each slice, over all scattered files: read once for all tasks of this worker."""
+        return sum((load_npy(self.out, counts_name(name)).astype(np.int64) for name in self.scattered), np.zeros(1, np.int64))
 
 
 def gathered(
     signatures: Signatures, band: int, kind: type[np.uint32] | type[np.uint64], offset: int
 ) -> tuple[U64, Numbers, U64 | None]:
     """(hashes, numbers, checks or None) of a band over all files, without the documents that match nothing."""
-    found: tuple[list[U64], list[Numbers], list[U64]] = ([], [], [])
+    n, n_docs, checked = 0, signatures.n_docs, band == EXACT_BAND
+    found, numbers = np.empty(n_docs, np.uint64), np.empty(n_docs, kind)
+    checks = np.empty(n_docs if checked else 0, np.uint64)
     for first, hashes, check in signatures.hashes(band):
         # The exact hash has 128 bits, of which all ones in the first half alone may be a real value.
-        real = hashes != NEVER if check is None else (hashes != NEVER) | (check != NEVER)
-        numbers: Numbers = np.arange(offset + first, offset + first + len(hashes), dtype=np.uint64).astype(kind)
-        keep: npt.NDArray[np.bool_] | slice = slice(None) if real.all() else real
-        found[0].append(hashes[keep])
-        found[1].append(numbers[keep])
-        found[2].extend([] if check is None else [check[keep]])
-    if not found[0]:
-        return np.zeros(0, np.uint64), np.zeros(0, kind), None
-    return np.concatenate(found[0]), np.concatenate(found[1]), np.concatenate(found[2]) if found[2] else None
+        real = np.flatnonzero(hashes != NEVER if check is None else (hashes != NEVER) | (check != NEVER))
+        end = n + len(real)
+        found[n:end], numbers[n:end] = hashes[real], offset + first + real
+        if check is not None:
+            checks[n:end] = check[real]
+        n = end
+    return found[:n], numbers[:n], checks[:n] if checked else None

@@ -102,16 +102,23 @@ def read_cut(url: str, at: int, n: int, table: int | None = None) -> Iterator[pa
 
 
 def write_edges(out: Folder, name: str, edges: Iterable[Numbers], ranges: Ranges) -> FileEntry:
-    """Edges [m, 2], cut by the range of their larger end."""
+    """Edges [m, 2], cut by the range of their larger end; ``n_rows`` counts them."""
+
+    n_edges = 0
 
     def cut() -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+        nonlocal n_edges
         for some in edges:
-            which = ranges.of(some.max(axis=1)) if len(some) else np.zeros(0, np.int64)
-            order = by_slice(which, ranges.n)
-            ordered = some[order] if ranges.n > 1 else some
-            yield pa.table({"a": np.ascontiguousarray(ordered[:, 0]), "b": np.ascontiguousarray(ordered[:, 1])}), which[order]
+            n_edges += len(some)
+            which = np.zeros(len(some), np.int64)
+            if ranges.n > 1 and len(some):
+                which = ranges.of(some.max(axis=1))
+                order = by_slice(which, ranges.n)
+                some, which = some[order], which[order]
+            yield pa.table({"a": np.ascontiguousarray(some[:, 0]), "b": np.ascontiguousarray(some[:, 1])}), which
 
-    return write_cut(out, name, cut(), ranges.n)
+    entry = write_cut(out, name, cut(), ranges.n)
+    return entry.model_copy(update={"n_rows": n_edges})
 
 
 def read_edges(url: str, at: int, n: int) -> Iterator[Numbers]:
