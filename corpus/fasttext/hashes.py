@@ -5,27 +5,27 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from corpus.fasttext.memory import byte_at, high_product, word_at
+from corpus.fasttext.memory import high_product, signed_byte_at, word_at
 
-FNV_BEGIN, FNV_PRIME, SIGN = np.uint64(2166136261), np.uint64(16777619), np.uint64(0xFFFFFF00)
+FNV_BEGIN, FNV_PRIME = np.uint64(2166136261), np.uint64(16777619)
 LOW_32 = np.uint64(0xFFFFFFFF)
 NGRAM_FACTOR = np.uint64(116049371)
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def fnv(value, byte):  # type: ignore[no-untyped-def]
-    """One step of fastText's 32-bit hash, held in a uint64; bytes count as signed, which a long-ago compiler settled."""
-    mixed = value ^ np.uint64(byte)
-    return ((mixed ^ SIGN if byte >= 128 else mixed) * FNV_PRIME) & LOW_32
+    """One step of fastText's 32-bit hash: the low half of what it returns. ``byte`` is signed_byte_at's: bytes count as signed, which a
+    long-ago compiler settled. The upper half is left to whoever needs it gone: the next step waits for this one's every operation."""
+    return (value ^ np.uint64(byte)) * FNV_PRIME
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
 def hash_token(begin, end):  # type: ignore[no-untyped-def]
-    """Hash of the bytes from begin to end, as dictionary entries and word n-grams use it."""
+    """Hash of the bytes from begin to end, as dictionary entries and word n-grams use it: below 2^32."""
     value = FNV_BEGIN
     for at in range(begin, end):
-        value = fnv(value, byte_at(at))
-    return value
+        value = fnv(value, signed_byte_at(at))
+    return value & LOW_32
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)

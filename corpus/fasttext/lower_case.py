@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from corpus.fasttext.memory import byte_at, int32_at, put_byte, put_word, word_at
+from corpus.fasttext.memory import byte_at, int32_at, put_byte, put_word, trailing_zeros, word_at
 
 N_CODE_POINTS = 0x110000
 CASED, IGNORABLE = 1 << 24, 1 << 25
 """Bits beside a code point's lower case: whether it decides, or is passed over, when a sigma looks for letters."""
 POINT = (1 << 24) - 1
-HIGH_BITS = np.uint64(0x8080808080808080)
+HIGH_BITS, LOW_BITS = np.uint64(0x8080808080808080), np.uint64(0x7F7F7F7F7F7F7F7F)
 SIGMA, FINAL_SIGMA = 0x3A3, 0x3C2
 DOTTED_I, DOT_ABOVE = 0x130, 0x307
 
@@ -55,7 +55,10 @@ def width_at(at):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def point_at(at):  # type: ignore[no-untyped-def]
     """Code point of the UTF-8 character at an address."""
-    first, size = byte_at(at), width_at(at)
+    first = byte_at(at)
+    if 0xC0 <= first < 0xE0:
+        return (first & 0x1F) << 6 | byte_at(at + 1) & 0x3F
+    size = width_at(at)
     if size == 1:
         return first
     point = first & (0x7F >> size)
@@ -70,7 +73,11 @@ def put_point(to, point):  # type: ignore[no-untyped-def]
     if point < 0x80:
         put_byte(to, point)
         return to + 1
-    size = 2 if point < 0x800 else 3 if point < 0x10000 else 4
+    if point < 0x800:
+        put_byte(to, 0xC0 | point >> 6)
+        put_byte(to + 1, 0x80 | point & 0x3F)
+        return to + 2
+    size = 3 if point < 0x10000 else 4
     for k in range(size - 1, 0, -1):
         put_byte(to + k, 0x80 | (point & 0x3F))
         point >>= 6
@@ -108,18 +115,15 @@ def lower_into(to, begin, end, table):  # type: ignore[no-untyped-def]
     at = begin
     while at < end:
         word = word_at(at)
-        if word & HIGH_BITS == 0:  # eight characters of one byte; behind the end they are written over by what comes next
-            step = min(8, end - at)
-            capital = (word + np.uint64(0x3F3F3F3F3F3F3F3F)) & ~(word + np.uint64(0x2525252525252525)) & HIGH_BITS
+        # Eight characters of one byte, or as many as there are before another; what is written behind the last is written over.
+        step = min(trailing_zeros(word & HIGH_BITS) >> 3, end - at)
+        if step > 0:
+            capital = (
+                ((word & LOW_BITS) + np.uint64(0x3F3F3F3F3F3F3F3F)) & ~((word & LOW_BITS) + np.uint64(0x2525252525252525)) & HIGH_BITS
+            )
             put_word(to, word | (capital >> np.uint64(2)))
             to += step
             at += step
-            continue
-        byte = byte_at(at)
-        if byte < 0x80:
-            put_byte(to, byte + 32 if 65 <= byte <= 90 else byte)
-            to += 1
-            at += 1
             continue
         point = point_at(at)
         if point == SIGMA:

@@ -84,6 +84,12 @@ def byte_at(builder: Any, address: Any) -> Any:
     return builder.zext(_load(builder, address, I8), I64)
 
 
+@instruction(INT, INT)
+def signed_byte_at(builder: Any, address: Any) -> Any:
+    """The byte at an address, as an int64 from -128 to 127."""
+    return builder.sext(_load(builder, address, I8), I64)
+
+
 @instruction(VOID, INT, INT)
 def put_byte(builder: Any, address: Any, value: Any) -> None:
     """Write the low byte of an int64."""

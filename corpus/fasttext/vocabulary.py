@@ -16,7 +16,18 @@ import numpy.typing as npt
 
 from corpus.fasttext.hashes import FNV_BEGIN, LOW_32, equal_bytes, fnv, hash_token
 from corpus.fasttext.lower_case import lower_into
-from corpus.fasttext.memory import LANES, add_float, add_lanes, byte_at, int32_at, put_byte, put_word, remainder32, word_at
+from corpus.fasttext.memory import (
+    LANES,
+    add_float,
+    add_lanes,
+    byte_at,
+    int32_at,
+    put_byte,
+    put_word,
+    remainder32,
+    signed_byte_at,
+    word_at,
+)
 from corpus.fasttext.model_file import LABEL_PREFIX, ModelFile
 
 WORD, LABEL, END = 0, 1, 2
@@ -226,13 +237,13 @@ def add_ngrams(target, words, begin, end, picks):  # type: ignore[no-untyped-def
             m = 0
         value, j, n = FNV_BEGIN, i, 1
         while j < end and n <= words.maxn:
-            value = fnv(value, byte_at(j))
+            value = fnv(value, signed_byte_at(j))
             j += 1
             while j < end and byte_at(j) & 0xC0 == 0x80:
-                value = fnv(value, byte_at(j))
+                value = fnv(value, signed_byte_at(j))
                 j += 1
             if n >= words.minn and not (n == 1 and (i == begin or j == end)):
-                bucket = remainder32(value, np.uint64(words.bucket), np.uint64(words.magic))
+                bucket = remainder32(value & LOW_32, np.uint64(words.bucket), np.uint64(words.magic))
                 put_word(picks + 8 * m, bucket)
                 m += may_be_kept(words, np.int64(bucket))
             n += 1
