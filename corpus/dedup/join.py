@@ -32,7 +32,7 @@ import pyarrow as pa
 from numba import njit
 
 from corpus.dedup.components import find
-from corpus.dedup.ranges import Ranges, load_npy, read_cut, read_edges, write_cut, write_edges, write_npy
+from corpus.dedup.ranges import Ranges, in_few, load_npy, read_cut, read_edges, write_cut, write_edges, write_npy
 from corpus.dedup.signatures import Numbers
 from corpus.dedup.work import Work
 from store.artifact import Receipt
@@ -190,7 +190,8 @@ class RootsWorker:
         counted: list[Json] = []
         for at in range(begin, end):
             roots, member = self._roots(at, [*self.answered, *(f.name for f in files[1::2])])
-            reply = write_cut(self.out, f"answers/{task.key}/{at:05d}.arrow", self._replies(at, roots, member), self.ranges.n)
+            replies = in_few(self._replies(at, roots, member), self.ranges.n)
+            reply = write_cut(self.out, f"answers/{task.key}/{at:05d}.arrow", replies, self.ranges.n)
             roots[~member] = self.ranges.none
             files += [write_npy(self.out, f"roots/{task.key}/{at:05d}.npy", roots), reply]
             n_rows = [self.n_rows[i] for i in range(*self.ranges.files[at])]
@@ -201,7 +202,7 @@ class RootsWorker:
         """(root, whether it is not alone as far as the range and those below can tell) of every document of a range."""
         ranges, none = self.ranges, np.zeros(0, self.ranges.kind)
         parent, lowest = (load_npy(self.out, f"{self.states[at]}/{name}.npy") for name in ("parent", "lowest"))
-        questions = np.concatenate([none, *(self._numbers(self.asked[at], below) for below in range(at))])
+        questions = self._numbers(self.asked[at], range(at))
         answers = np.concatenate([none, *(self._numbers(name, at) for name in answered)])
         roots = _roots(parent, lowest, ranges.bounds[at], ranges.none, questions, answers)
         return roots, _members(roots, ranges.bounds[at])
@@ -213,7 +214,7 @@ class RootsWorker:
             member[local] = True
             yield pa.table({"root": roots[local]}), np.full(len(local), above)
 
-    def _numbers(self, name: str, at: int) -> Numbers:
+    def _numbers(self, name: str, at: int | range) -> Numbers:
         parts = [b.column(0).to_numpy() for b in read_cut(self.out.path(name), at, self.ranges.n)]
         return np.concatenate([np.zeros(0, self.ranges.kind), *parts])
 

@@ -93,12 +93,38 @@ def write_cut(out: Folder, name: str, tables: Iterable[tuple[pa.Table, npt.NDArr
     return out.entry(name)
 
 
-def read_cut(url: str, at: int, n: int, table: int | None = None) -> Iterator[pa.RecordBatch]:
-    """The batches of slice ``at`` of a file of n slices, of all tables or one. Reads no other slice."""
+def in_few(
+    tables: Iterable[tuple[pa.Table, npt.NDArray[np.int64]]], n: int, rows: int = 1 << 22
+) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:
+    """The same rows for write_cut in tables of ``rows`` rows or more, but for the last: a slice has its rows in the same order.
+
+    Every table costs n batches, also of nothing: k ranges that write a table for each other one would cost k^3.
+    """
+    waiting: list[tuple[pa.Table, npt.NDArray[np.int64]]] = []
+    held = 0
+
+    def joined() -> tuple[pa.Table, npt.NDArray[np.int64]]:
+        which = np.concatenate([w for _, w in waiting])
+        order = by_slice(which, n)
+        return pa.concat_tables([t for t, _ in waiting]).take(pa.array(order)), which[order]
+
+    for table, which in tables:
+        waiting.append((table, which))
+        held += len(table)
+        if held >= rows:
+            yield joined()
+            waiting, held = [], 0
+    if waiting:
+        yield joined()
+
+
+def read_cut(url: str, at: int | range, n: int, table: int | None = None) -> Iterator[pa.RecordBatch]:
+    """The batches of slice ``at`` (or of several, one after the other) of a file of n slices, of all tables or one. Reads no other."""
     with open_input(url) as source:
         file = pa.ipc.open_file(source)
-        for batch in range(at, file.num_record_batches, n) if table is None else (table * n + at,):
-            yield file.get_batch(batch)
+        for slice_ in (at,) if isinstance(at, int) else at:
+            for batch in range(slice_, file.num_record_batches, n) if table is None else (table * n + slice_,):
+                yield file.get_batch(batch)
 
 
 def write_edges(out: Folder, name: str, edges: Iterable[Numbers], ranges: Ranges) -> FileEntry:

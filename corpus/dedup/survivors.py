@@ -24,7 +24,7 @@ from numba import njit
 
 from corpus.dedup.clusters import Members, Ranking, cluster_rows, members_of
 from corpus.dedup.join import Components
-from corpus.dedup.ranges import read_cut, write_cut
+from corpus.dedup.ranges import in_few, read_cut, write_cut
 from corpus.dedup.signatures import Numbers, Signatures
 from corpus.dedup.work import Work
 from store.artifact import Receipt
@@ -109,7 +109,7 @@ class ChooseWorker(_RangeWorker):
                     columns = (key[local], size[local], _column(exact[local], 0), _column(exact[local], 1))
                     yield pa.table(dict(zip(ANSWER, columns, strict=True))), np.full(len(local), sender)
 
-        entry = write_cut(self.out, f"chosen/{task.key}.arrow", answers(), self.ranges.n)
+        entry = write_cut(self.out, f"chosen/{task.key}.arrow", in_few(answers(), self.ranges.n), self.ranges.n)
         return Receipt(key=task.key, files=(entry,), counts={"clusters": int(np.count_nonzero(size))})
 
 
@@ -118,7 +118,7 @@ class RowsWorker(_RangeWorker):
 
     def run(self, task: Task) -> Receipt:
         at, n = cast(int, task.payload["range"]), self.ranges.n
-        mine = [b.column("root").to_numpy() for below in range(n) for b in read_cut(self.out.path(self.partials[at]), below, n)]
+        mine = [b.column("root").to_numpy() for b in read_cut(self.out.path(self.partials[at]), range(n), n)]
         roots = np.concatenate([np.zeros(0, self.ranges.kind), *mine])
         answers = [b for name in self.chosen[: at + 1] for b in read_cut(self.out.path(name), at, n)]
         parts = [CLUSTERS.empty_table()]

@@ -5,13 +5,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.dedup.components import DisjointSets, members
 from corpus.dedup.join import join
-from corpus.dedup.ranges import Ranges, load_npy, read_cut, read_edges, write_edges
+from corpus.dedup.ranges import Ranges, in_few, load_npy, read_cut, read_edges, write_edges
 from corpus.dedup.work import Work
 from store.artifact import Draft, Identity
 from store.executor import SerialExecutor
@@ -94,6 +95,33 @@ def test_a_slice_is_read_alone_and_whole(tmp_path) -> None:
     read = [np.concatenate(list(read_edges(out.path("e.arrow"), i, 3))).tolist() for i in range(3)]
     assert read == [[[2, 1]], [[0, 5], [0, 5]], [[9, 1], [9, 8], [9, 1]]]
     assert [b.num_rows for b in read_cut(out.path("e.arrow"), 2, 3, table=1)] == [1]
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=6), max_size=8), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_many_small_tables_become_few_with_each_slice_in_order(slices, rows) -> None:
+    """Ranges that write a table for each other one would write the cube of their number of batches, most of nothing."""
+    counted = itertools.count()
+    tables = [
+        (pa.table({"x": pa.array([next(counted) for _ in part], pa.int64())}), np.array(sorted(part), np.int64)) for part in slices
+    ]
+    found = list(in_few(iter(tables), 4, rows))
+    assert all(len(t) >= rows for t, _ in found[:-1]) and len(found) <= sum(map(len, slices)) // rows + 1
+    for _, which in found:
+        assert (np.diff(which) >= 0).all()
+    for at in range(4):
+        before = [x for t, which in tables for x in t["x"].to_numpy()[which == at]]
+        assert before == [x for t, which in found for x in t["x"].to_numpy()[which == at]]
+
+
+def test_what_ranges_tell_each_other_is_a_batch_for_each(tmp_path) -> None:
+    edges = np.array([[0, i] for i in range(1, N)] + [[i, i + 1] for i in range(N - 1)], np.uint32)
+    joined(work(tmp_path), edges, Ranges(tuple(range(N + 1))))
+    answers = [file for file in tmp_path.rglob("*.arrow") if "answers" in file.parts]
+    assert len(answers) == N
+    for file in answers:
+        with pa.ipc.open_file(str(file)) as found:
+            assert found.num_record_batches <= N
 
 
 MEMORY = """
