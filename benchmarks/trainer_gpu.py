@@ -1,8 +1,8 @@
 """The CUDA section of benchmarks/trainer.py, and a script of its own: tokens per second, MFU and memory of Qwen2.5-0.5B's shape.
 
-    python benchmarks/trainer_gpu.py [--data FOLDER] [--quick] [--write]
+    python benchmarks/trainer_gpu.py [--data FOLDER] [--attention auto|sdpa|flex|flash] [--quick] [--write]
 
-One device, rows of 4,096 tokens, bfloat16, compiled layers, flash attention where its package is, else SDPA with a mask. Prints the
+One device, rows of 4,096 tokens, bfloat16, compiled layers, flash attention where its package is, else flex attention. Prints the
 figures as JSON and the profile of two steps, which explains what is missing to the peak. gpu.mfu takes PaLM's count, as published
 figures do; gpu.mfu_needed_work counts only pairs of tokens of the same document. --write puts the figures into
 benchmarks/results/trainer.json beside those of the CPU. Runs where ray, mergekit and polars are absent.
@@ -11,7 +11,6 @@ benchmarks/results/trainer.json beside those of the CPU. Runs where ray, mergeki
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import statistics
@@ -26,11 +25,12 @@ import torch  # noqa: E402
 
 from benchmarks.trainer_peers import World, make_world  # noqa: E402
 from store.params import Json  # noqa: E402
+from training.attention import attention_on  # noqa: E402
 from training.estimate import memory  # noqa: E402
 from training.log import TIMING, read_lines  # noqa: E402
 from training.loop import train  # noqa: E402
 from training.mfu import dense_flops_per_token, find_gpu  # noqa: E402
-from training.params import ModelInit, TrainParams  # noqa: E402
+from training.params import Attention, ModelInit, TrainParams  # noqa: E402
 from training.shape import ModelShape  # noqa: E402
 
 QWEN_HALF_B = ModelInit(
@@ -38,6 +38,7 @@ QWEN_HALF_B = ModelInit(
     tie_word_embeddings=True, max_position_embeddings=32_768, rope_theta=1e6,
 )  # fmt: skip
 SEQ_LEN, N_STEPS, N_WARM = 4096, 24, 8
+ATTENTIONS: dict[str, Attention] = {"auto": "auto", "sdpa": "sdpa", "flex": "flex_attention", "flash": "flash_attention_2"}
 RESULT = os.path.join(ROOT, "benchmarks", "results", "trainer.json")
 
 
@@ -45,11 +46,12 @@ def main() -> None:
     """Measure, print, and with --write keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder with web/*.parquet; default: the built-in sample")
+    parser.add_argument("--attention", choices=list(ATTENTIONS), default="auto", help="kernels that keep documents apart")
     parser.add_argument("--quick", action="store_true", help="half the steps, fewer pages")
     parser.add_argument("--write", action="store_true", help="put the figures into benchmarks/results/trainer.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        figures = gpu_figures(scratch, options.data, quick=options.quick)
+        figures = gpu_figures(scratch, options.data, ATTENTIONS[options.attention], quick=options.quick)
     print(json.dumps(figures, indent=1))
     if options.write and figures:
         keep(figures, RESULT)
@@ -64,7 +66,7 @@ def keep(figures: dict[str, Json], path: str) -> None:
         file.write(json.dumps(body, indent=1, sort_keys=True) + "\n")
 
 
-def gpu_figures(scratch: str, data: str | None, *, quick: bool) -> dict[str, Json]:
+def gpu_figures(scratch: str, data: str | None, attention: Attention = "auto", *, quick: bool) -> dict[str, Json]:
     """Figures of a run on the first CUDA device; none, and a line that says so, where there is no device."""
     if not torch.cuda.is_available():
         print("gpu.tokens_per_s, gpu.mfu: skipped, no CUDA device")
@@ -75,11 +77,12 @@ def gpu_figures(scratch: str, data: str | None, *, quick: bool) -> dict[str, Jso
     os.makedirs(where)
     world = make_world(where, data, SEQ_LEN, QWEN_HALF_B.vocab_size or 0, n_pages=1500 if quick else 6000)
     shape = ModelShape.from_config(config_of(QWEN_HALF_B))
-    params = fitting(shape, torch.cuda.get_device_properties(0).total_memory, steps=12 if quick else N_STEPS)
-    print(f"{name}: {params.micro_batch_rows} rows of {SEQ_LEN} a micro-batch, {params.attn_implementation}")
+    params = fitting(shape, torch.cuda.get_device_properties(0).total_memory, steps=12 if quick else N_STEPS, attention=attention)
+    kernels = attention_on(torch.device("cuda"), params.attn_implementation, params.precision)
+    print(f"{name}: {params.micro_batch_rows} rows of {SEQ_LEN} a micro-batch, {kernels}")
     figures = measure(world, QWEN_HALF_B, params, shape, None if gpu is None else gpu.peak_flops, where)
     print_profile(where)
-    return {"gpu.device": name, "gpu.torch": torch.__version__, "gpu.attention": params.attn_implementation, **figures}
+    return {"gpu.device": name, "gpu.torch": torch.__version__, "gpu.attention": kernels, **figures}
 
 
 def config_of(init: ModelInit) -> dict[str, object]:
@@ -91,12 +94,11 @@ def config_of(init: ModelInit) -> dict[str, object]:
     }  # fmt: skip
 
 
-def fitting(shape: ModelShape, device_bytes: int, steps: int) -> TrainParams:
-    """The largest micro-batch estimated below 85 % of the device; compiled, and with flash attention, where there is such."""
-    flash = importlib.util.find_spec("flash_attn") is not None
+def fitting(shape: ModelShape, device_bytes: int, steps: int, attention: Attention = "auto") -> TrainParams:
+    """The largest micro-batch estimated below 85 % of the device; compiled."""
     values: dict[str, object] = {
         "precision": "bf16", "max_steps": steps, "learning_rate": 1e-4, "save_every_steps": None, "verify_tokens": False,
-        "attn_implementation": "flash_attention_2" if flash else "sdpa", "profile_steps": (N_WARM - 2, N_WARM - 1), "compile": True,
+        "attn_implementation": attention, "profile_steps": (N_WARM - 2, N_WARM - 1), "compile": True,
     }  # fmt: skip
     for rows in (8, 4, 2, 1):
         params = TrainParams.model_validate({**values, "micro_batch_rows": rows, "rows_per_step": 16})

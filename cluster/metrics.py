@@ -8,13 +8,16 @@ Counters are rates to watch, not results: a worker that is killed takes its last
 
 A training's first worker sets gauges ``ray_definemed_train_<figure>`` after every step (loss, lr, grad_norm, tokens_per_s, mfu,
 data_wait, memory_bytes, step; training/watch.py says what they are) with tag ``model``, and ``ray_definemed_train_heldout`` (bits per
-byte) with tags ``model`` and ``set`` after every evaluation.
+byte) with tags ``model`` and ``set`` after every evaluation. Processes report to the port every ten seconds (Ray's
+``metrics_report_interval_ms``).
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import TracebackType
 
 from ray.util.metrics import Counter, Gauge
 
@@ -81,18 +84,47 @@ GAUGES = {
 }  # fmt: skip
 
 
+REPEAT_S = 1.0  # the shortest interval at which Ray reports
+
+
 class TrainMetrics:
-    """The gauges of one training, set by its first worker. A training.watch.Sink."""
+    """The gauges of one training, set by its first worker. A training.watch.Sink and a context manager.
+
+    Ray forgets a gauge that is not set again within two of its reporting intervals. A step may take longer, and an evaluation comes
+    once in hours: a thread sets all values again every second until the context ends.
+    """
 
     def __init__(self, model: str) -> None:
         self.model = model
         self.gauges = {name: Gauge(f"definemed_train_{name}", about, ("model",)) for name, about in GAUGES.items()}
         self.heldout = Gauge("definemed_train_heldout", "Held-out bits per byte", ("model", "set"))
+        self._shown: dict[str, tuple[Gauge, float, dict[str, str]]] = {}
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name="train-metrics", daemon=True)
 
     def __call__(self, step: int, figures: Mapping[str, float | None]) -> None:
         """Show a step's figures or scores."""
         for name, value in {"step": float(step), **figures}.items():
             if value is not None and name in self.gauges:
-                self.gauges[name].set(value, {"model": self.model})
+                self._show(name, self.gauges[name], value, {"model": self.model})
             elif value is not None and name.startswith("heldout/"):
-                self.heldout.set(value, {"model": self.model, "set": name.removeprefix("heldout/")})
+                self._show(name, self.heldout, value, {"model": self.model, "set": name.removeprefix("heldout/")})
+
+    def __enter__(self) -> TrainMetrics:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _show(self, name: str, gauge: Gauge, value: float, tags: dict[str, str]) -> None:
+        with self._lock:
+            self._shown[name] = gauge, value, tags
+            gauge.set(value, tags)
+
+    def _repeat(self) -> None:
+        while not self._over.wait(REPEAT_S):
+            with self._lock:
+                for gauge, value, tags in self._shown.values():
+                    gauge.set(value, tags)

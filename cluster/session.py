@@ -51,12 +51,14 @@ class Session:
         address: of the head's control store.
         owned: whether this process started the Ray it uses.
         dashboard_url: None if there is no dashboard. A dashboard asks for the session's ``token``.
+        metrics_url: page of this machine's figures in Prometheus' format, of a local Ray; None for a running head.
         temp_dir: where a local Ray keeps its logs; removed when the session ends without an error.
     """
 
     address: str
     owned: bool
     dashboard_url: str | None
+    metrics_url: str | None = None
     temp_dir: str | None = None
     token: str | None = field(default=None, repr=False)
     _cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
@@ -75,7 +77,8 @@ class Session:
         """One line for a log: where, and with what."""
         have = ray.cluster_resources()
         gpus = f", {have['GPU']:g} GPUs" if have.get("GPU") else ""
-        return f"{'local Ray' if self.owned else 'Ray at ' + self.address}: {have.get('CPU', 0):g} CPUs{gpus}"
+        metrics = f", metrics at {self.metrics_url}" if self.metrics_url else ""
+        return f"{'local Ray' if self.owned else 'Ray at ' + self.address}: {have.get('CPU', 0):g} CPUs{gpus}{metrics}"
 
 
 def open_session(address: str = "auto", n_cpus: int | None = None, dashboard: bool = False, working_dir: str | None = None) -> Session:
@@ -137,7 +140,8 @@ def _start_local(n_cpus: int | None, dashboard: bool) -> Session:
                 remedy="definemed doctor says what is missing; Ray's logs are kept in this folder",
             ) from error  # fmt: skip
         url = f"http://{info.dashboard_url}" if info.dashboard_url else None
-        return Session(info.address_info["gcs_address"], True, url, temp, token, stack.pop_all())
+        metrics = f"http://127.0.0.1:{info.address_info['metrics_export_port']}/metrics"
+        return Session(info.address_info["gcs_address"], True, url, metrics, temp, token, stack.pop_all())
 
 
 @contextlib.contextmanager

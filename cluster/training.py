@@ -110,13 +110,8 @@ def _work(config: dict[str, str]) -> tuple[str, Any]:
     signals = Signals(job.state_dir, config["owner"])
     try:
         leads = ray.train.get_context().get_world_rank() == 0
-        return "summary", run_job(
-            job,
-            report=_report,
-            should_stop=signals.stop,
-            preempted=signals.preempted,
-            observe=TrainMetrics(config["name"]) if leads else None,
-        )
+        with TrainMetrics(config["name"]) if leads else nullcontext() as observe:
+            return "summary", run_job(job, report=_report, should_stop=signals.stop, preempted=signals.preempted, observe=observe)
     except DefinemedError as error:
         if ray.train.get_context().get_world_size() > 1:
             raise  # the other workers wait in a collective: the whole gang has to come down

@@ -8,7 +8,7 @@ of the MLP, A and K widths of queries and of keys, H and J their heads, T row le
     (autocast casts each anew) bf16 5 x 2 D, fp32 2 x 4 D
     queries, repeated keys and values, attention's output 4 e A, its log-sum-exp 4 H
     gate, up, activated gate, their product 4 e F
-    the block mask of SDPA, which becomes a float mask in every layer, e T (flash attention: none)
+    the block mask of SDPA, which becomes a float mask in every layer, e T (flash and flex attention, which auto is on a GPU: none)
     norms of queries and keys (qwen3, gemma3): (4 + e, gemma3 8) (A + K) + 4 (H + J);  norms after (gemma3): 2 x (8 D + 4)
 
 and under autocast a bfloat16 copy of every matrix. Recomputing activations keeps 4 D a layer, and all of this for one layer at a time.
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from training.attention import SDPA
 from training.mfu import Gpu, dense_flops_per_token
 from training.params import TrainParams
 from training.shape import ModelShape
@@ -74,11 +75,11 @@ def memory(shape: ModelShape, params: TrainParams, seq_len: int, n_devices: int 
 def activations(shape: ModelShape, params: TrainParams, seq_len: int) -> int:
     """Bytes of the tensors of decoder and final norm that wait for the backward pass of one micro-batch."""
     positions, layers = params.micro_batch_rows * seq_len, shape.n_layers
-    bf16, flash = params.precision == "bf16", params.attn_implementation != "sdpa"
+    bf16, dense = params.precision == "bf16", params.attn_implementation == SDPA
     ropes = 2 if shape.model_type == "gemma3_text" else 1
     ends = positions * (8 * shape.hidden_size + 4 + 8 + 8 * shape.head_dim * ropes)  # final norm, ids, rotary cosines and sines
     copies = 2 * layers * shape.layer_matrices if bf16 and params.sharding == "none" else 0
-    one = positions * layer_activations(shape, bf16=bf16, mask_tokens=0 if flash else seq_len)
+    one = positions * layer_activations(shape, bf16=bf16, mask_tokens=seq_len if dense else 0)
     if params.gradient_checkpointing:
         return ends + copies + one + layers * positions * 4 * shape.hidden_size
     return ends + copies + layers * one

@@ -8,15 +8,18 @@ mask for each kind. Where the window is not shorter than the rows, nothing diffe
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig
 
 from store.errors import InputError
+from training.attention import SMALLEST_HEAD
 from training.params import ModelInit
 
+Mask = TypeVar("Mask")
 # Architectures whose logits are lm_head(last hidden state), soft-capped where the config says so: head and loss can be fused.
 LINEAR_HEAD = frozenset({"gemma", "gemma2", "gemma3_text", "llama", "mistral", "olmo2", "qwen2", "qwen3", "smollm3"})
 ONE_WINDOW = frozenset({"mistral"})  # one mask for all layers
@@ -70,7 +73,19 @@ def check_fits(config: PreTrainedConfig, *, seq_len: int, attention: str, where:
         raise InputError("the model attends in both directions", where=where, expected="a causal model")
     if getattr(config, "attn_logit_softcapping", None) is not None and attention == "sdpa":
         raise InputError("the model caps its attention scores, which sdpa leaves out without a word", where=where,
-                         remedy="set attn_implementation: flash_attention_2 (on a GPU)")  # fmt: skip
+                         remedy="train on a GPU, with attn_implementation: auto")  # fmt: skip
+    if "flex_attention" in attention:
+        _check_fits_flex(config, where)
+
+
+def _check_fits_flex(config: PreTrainedConfig, where: str) -> None:
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if size < SMALLEST_HEAD:
+        raise InputError(f"the model's attention heads have {size} dimensions, too few for flex_attention", where=where,
+                         expected=f"at least {SMALLEST_HEAD}", remedy="set attn_implementation: sdpa")  # fmt: skip
+    if dropout := getattr(config, "attention_dropout", 0.0):
+        raise InputError(f"the model drops attention weights (attention_dropout {dropout}), which flex_attention cannot", where=where,
+                         remedy="set attn_implementation: sdpa, or attention_dropout: 0.0 in the model's config.json")  # fmt: skip
 
 
 def softcap_of(config: PreTrainedConfig) -> float | None:
@@ -89,11 +104,15 @@ def block_mask(piece_BT: Tensor, window: int | None = None) -> Tensor:
     return ((piece_BT[:, :, None] == piece_BT[:, None, :]) & seen_TT)[:, None]
 
 
-def masks(config: PreTrainedConfig, piece_BT: Tensor) -> Tensor | dict[str, Tensor]:
-    """What the decoder of this family takes as ``attention_mask`` with sdpa: one mask, or one for each kind of layer."""
+def masks(config: PreTrainedConfig, piece_BT: Tensor, make: Callable[..., Mask] = block_mask) -> Mask | dict[str, Mask]:
+    """What the decoder of this family takes as ``attention_mask``: one mask, or one for each kind of layer.
+
+    Args:
+        make: block_mask for sdpa, training.flex.block_mask for flex_attention.
+    """
     window = window_of(config)
     if window is None or window >= piece_BT.shape[1]:
-        return block_mask(piece_BT)
+        return make(piece_BT)
     if config.model_type in ONE_WINDOW:
-        return block_mask(piece_BT, window)
-    return {"full_attention": block_mask(piece_BT), "sliding_attention": block_mask(piece_BT, window)}
+        return make(piece_BT, window)
+    return {"full_attention": make(piece_BT), "sliding_attention": make(piece_BT, window)}

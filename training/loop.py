@@ -27,6 +27,7 @@ from store.models import MODEL
 from store.params import Json
 from store.plan import PackPlan
 from store.tokens import TokenStore
+from training.attention import attention_on
 from training.export import export, rehearse
 from training.heldout import HeldOut, Score
 from training.interrupt import Interruptions
@@ -262,7 +263,7 @@ def _load(
     """(the model spread over the gang, its number of parameters without adapters)."""
     how: dict[str, Any] = {
         "folder": folder, "seq_len": plan.seq_len, "vocab_size": max(s.summary("vocab_size") for s in stores),
-        "eos_id": stores[0].summary("eos_id"), "attention": params.attn_implementation,
+        "eos_id": stores[0].summary("eos_id"), "attention": attention_on(gang.device, params.attn_implementation, params.precision),
     }  # fmt: skip
     model = empty_model(init, **how) if gang.shards else build_model(init, **how)
     n_parameters = sum(p.numel() for p in model.parameters())

@@ -2,20 +2,13 @@
 
     B rows, T positions, D hidden size, V vocabulary
 
-Two ways to keep documents apart, both exact:
-
-* ``sdpa``: an explicit boolean mask [B, 1, T, T], causal and block-diagonal over pieces. (The ``eager`` attention of transformers adds
-  a boolean mask as numbers and is silently wrong; flex_attention has no backward pass on CPU.)
-* ``flash_attention_2``: rows are laid end to end and transformers derives the boundaries from position ids that restart. It does so
-  only with ``attention_mask=None`` and ``use_cache=False``; otherwise documents would leak into each other without a word.
-
 Weights are safetensors, code from model repositories is never run.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +19,8 @@ from transformers.utils import logging as bars
 
 from store.errors import InputError
 from store.models import ModelFolder
-from training.families import LINEAR_HEAD, check_fits, masks, random_config, softcap_of
+from training.attention import FLASH, SDPA
+from training.families import LINEAR_HEAD, block_mask, check_fits, masks, random_config, softcap_of
 from training.loss import linear_cross_entropy, linear_nats, nats_of_logits
 from training.params import ModelInit
 
@@ -61,6 +55,7 @@ def build_model(init: ModelInit, *, folder: str | None, seq_len: int, vocab_size
     Args:
         folder: of find_model; None makes random weights from init.seed (the same on every machine and process).
         vocab_size, eos_id: of the token stores; used only for random weights.
+        attention: of training.attention.attention_on.
     """
     model = _random(init, seq_len, vocab_size, eos_id, attention) if folder is None else _load(folder, attention)
     check_fits(model.config, seq_len=seq_len, attention=attention, where=folder or "model from random weights")
@@ -117,7 +112,7 @@ class PackedLM(nn.Module):
         head = model.get_output_embeddings()
         self.softcap = softcap_of(model.config)
         self.fused = model.config.model_type in LINEAR_HEAD and isinstance(head, nn.Linear) and head.bias is None
-        self.flash = model.config._attn_implementation != "sdpa"
+        self.attention = model.config._attn_implementation
 
     def forward(self, input_ids_BT: Tensor, position_ids_BT: Tensor, piece_BT: Tensor, labels_BT: Tensor, each: bool = False) -> Tensor:
         """Float32: the scalar sum of nats over targets, or with ``each`` the nats [B, T] (0 where there is no target)."""
@@ -139,8 +134,15 @@ class PackedLM(nn.Module):
         return out.reshape(*input_ids_BT.shape, -1)
 
     def _inputs(self, input_ids_BT: Tensor, position_ids_BT: Tensor, piece_BT: Tensor) -> dict[str, Any]:
-        if self.flash:  # boundaries are found in position ids for a batch of one only
+        if self.attention == FLASH:  # boundaries are found in position ids for a batch of one only
             return {"input_ids": input_ids_BT.view(1, -1), "position_ids": position_ids_BT.view(1, -1), "attention_mask": None,
                     "use_cache": False}  # fmt: skip
         return {"input_ids": input_ids_BT, "position_ids": position_ids_BT, "use_cache": False,
-                "attention_mask": masks(self.model.config, piece_BT)}  # fmt: skip
+                "attention_mask": masks(self.model.config, piece_BT, self._mask_maker())}  # fmt: skip
+
+    def _mask_maker(self) -> Callable[..., Any]:
+        if self.attention == SDPA:
+            return block_mask
+        from training import flex
+
+        return flex.block_mask

@@ -41,6 +41,7 @@ class Gang:
         """Join the gang that the environment describes. Precision is handled by the model, so accelerate is left at fp32."""
         from accelerate import Accelerator
 
+        _open_restarted_group()
         # Without cpu=True accelerate takes processes on a machine without GPUs for independent ones: all would write one folder.
         gang = cls(Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available()), params.sharding == "full")
         started = int(os.environ.get("WORLD_SIZE", "1"))
@@ -106,6 +107,23 @@ class Gang:
         """Barrier."""
         if self.size > 1:
             dist.barrier()
+
+
+def _open_restarted_group() -> None:
+    """Open the process group of a gang that torchrun started again on one machine, with keys of this attempt; accelerate then uses it.
+
+    torchrun keeps one key-value store over its restarts, and torch takes the same keys in it each time: a process that is faster than
+    its peer reads the address of the peer's dead predecessor, and the gang fails again. Restarts are counted by machine, so machines
+    may not agree on the attempt: for several see docs/training.md.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    one_machine = os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE")
+    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if attempt == "0" or not one_machine or not kept or dist.is_initialized():
+        return
+    store, rank, size = next(dist.rendezvous("env://"))
+    store = dist.PrefixStore(f"attempt-{attempt}", store)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", store=store, rank=rank, world_size=size)
 
 
 def _shard(packed: PackedLM, device: torch.device) -> nn.Module:

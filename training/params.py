@@ -16,6 +16,7 @@ from training.spikes import SpikeParams
 
 Precision = Literal["fp32", "bf16"]
 Dtype = Literal["float32", "bfloat16"]
+Attention = Literal["auto", "sdpa", "flex_attention", "flash_attention_2"]
 
 
 class ModelInit(Params):
@@ -101,8 +102,10 @@ class TrainParams(Params):
     max_steps: int | None = Field(default=None, ge=1, description="Optimizer steps, whatever the size of the plan; None means epochs.")
     precision: Precision = Field(default="bf16", description="Arithmetic of the forward pass; weights and optimizer are always fp32.")
     save_dtype: Dtype = Field(default="bfloat16", description="Data type of the exported weights.")
-    attn_implementation: Literal["sdpa", "flash_attention_2"] = Field(
-        default="sdpa", description="sdpa builds a block mask (any device); flash_attention_2 needs CUDA and the flash-attn package."
+    attn_implementation: Attention = Field(
+        default="auto",
+        description="Kernels that keep documents apart. sdpa: any device, memory T x T. flex_attention: CUDA. flash_attention_2: CUDA, "
+        "bf16 and the flash-attn package. auto: on CUDA flash_attention_2 if it can run, else flex_attention; on a CPU sdpa.",
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations in the backward pass to save memory.")
     compile: bool = Field(default=False, description="torch.compile of every decoder layer; rounds differently, so it is identity.")

@@ -19,6 +19,7 @@ from cluster.recipe import GivenModel, MergedModel, TrainedModel, TrainSpec
 from store.artifact import Artifact
 from store.errors import DefinemedError, InputError, RecipeError
 from store.params import Json
+from training.attention import SDPA
 from training.estimate import USUAL_MFU, Cost, Memory, cost, memory
 from training.mfu import GPUS, Gpu, dense_flops_per_token, find_gpu
 from training.params import ModelInit
@@ -118,7 +119,10 @@ def estimate(plan: Plan, name: str, hardware: Hardware) -> Training:
     tokens, seq_len = hardware.n_tokens if hardware.n_tokens is not None else _tokens(plan, name, spec.train), spec.train.seq_len
     gpu = hardware.kind(plan.recipe.cluster.use_gpu)
     what = None if gpu is None else cost(shape, tokens or UNIT_TOKENS, seq_len, gpu, n, hardware.mfu, hardware.price)
-    return Training(name, shape, seq_len, memory(shape, spec.train, seq_len, n), tokens, what)
+    params = spec.train
+    if gpu is None and params.attn_implementation == "auto":
+        params = params.model_copy(update={"attn_implementation": SDPA})  # what it is on a CPU
+    return Training(name, shape, seq_len, memory(shape, params, seq_len, n), tokens, what)
 
 
 def shape_of(plan: Plan, name: str) -> ModelShape:

@@ -46,7 +46,8 @@ def run_recipe(name: str, overrides: Sequence[str], out: str, address: str, unti
         from cluster.progress import ProgressDisplay
         from cluster.session import open_session
 
-        with open_session(address, dashboard=dashboard), ProgressDisplay() as progress:
+        with open_session(address, dashboard=dashboard) as session, ProgressDisplay() as progress:
+            console.print(f"[dim]{session.describe()}[/dim]")
             cluster = plan.recipe.cluster
             yield RayContext(RayExecutor(progress, n_attempts=cluster.attempts, max_workers=cluster.workers), progress, plan)
 

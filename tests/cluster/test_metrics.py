@@ -1,21 +1,27 @@
-"""Counters of finished tasks, by themselves and on the metrics port of a running session."""
+"""Counters of finished tasks and gauges of a training on the metrics port of a running session, as Prometheus reads it."""
 
-import re
+import os
+import signal
 import sys
 import time
 import urllib.request
+from collections import Counter
 
+import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from ray import cloudpickle
 
 from cluster.executor import RayExecutor
-from cluster.metrics import TAGS, TrainMetrics, increments
+from cluster.metrics import GAUGES, TAGS, TrainMetrics, increments
 from cluster.session import open_session
+from cluster.training import run_training
 from store.artifact import Draft, Identity, Receipt
 from store.executor import Job, Task
 from store.fs import FileEntry, Folder
+from training.log import read_lines
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -35,54 +41,112 @@ class Filter:
 
 
 class Trainer:
-    """A worker that has taken a step and measured a held-out set."""
+    """A worker that has taken a step and measured a held-out set, and then is long at its next step."""
 
-    def step(self):
-        self.watched = TrainMetrics("continued")
-        self.watched(7, {"loss": 2.5, "mfu": None, "tokens_per_s": 1234.0})
+    def begin(self):
+        self.watched = TrainMetrics("slow").__enter__()
+        self.watched(7, {"loss": 2.5, "mfu": None})
         self.watched(7, {"heldout/english": 0.75})
 
+    def end(self):
+        self.watched.__exit__(None, None, None)
 
-def scraped(port, wanted):
-    """{(metric, step, outcome, reason): value} summed over workers, once ``wanted`` is among them."""
+
+@pytest.fixture(scope="module")
+def session():
+    """A Ray whose processes report every second, not every ten, so that it also forgets gauges after two seconds, not twenty."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_metrics_report_interval_ms", "1000")
+        with open_session("local", n_cpus=2) as opened:
+            yield opened
+
+
+def scrape(url):
+    """({(metric, *its own tags): value} summed over workers, the whole page)."""
+    text = urllib.request.urlopen(url, timeout=5).read().decode()
+    found = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.startswith("ray_definemed"):
+                own = [sample.labels[t] for t in (*TAGS, "model", "set") if t in sample.labels]
+                found[sample.name.removeprefix("ray_definemed_"), *own] += sample.value
+    return found, text
+
+
+def scraped(url, wanted):
+    """What ``scrape`` finds, once ``wanted`` is among it."""
     deadline = time.monotonic() + 60
     while True:
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
-        found = {}
-        for name, labels, value in re.findall(r"^ray_(definemed_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
-            tags = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            key = (name, *((tags[t] for t in TAGS) if "outcome" in tags else (tags["model"], tags.get("set", ""))))
-            found[key] = found.get(key, 0) + float(value)
-        if all(found.get(k) == v for k, v in wanted.items()):
+        found, text = scrape(url)
+        if all(found[k] == v for k, v in wanted.items()):
             return found, text
         assert time.monotonic() < deadline, f"{wanted} expected, found {found}"
-        time.sleep(1)
+        time.sleep(0.5)
 
 
-def test_counters_reach_the_metrics_port(tmp_path):
-    with open_session("local", n_cpus=2):
-        draft = Draft.begin(Folder(str(tmp_path)), Identity("filter", 1, {}))
-        tasks = [*(Task(f"{i}", {}) for i in range(5)), Task("shaky", {})]
-        RayExecutor().map(Job("filter", Filter, {"draft": draft}, tasks, draft))
-        trainer = ray.remote(Trainer).remote()
-        ray.get(trainer.step.remote())
-        port = ray.nodes()[0]["MetricsExportPort"]
-        found, text = scraped(port, {
-            ("definemed_tasks_total", "filter", "done", ""): 6,
-            ("definemed_tasks_total", "filter", "failed", "ConnectionResetError"): 1,
-            ("definemed_documents_total", "filter", "read", ""): 60,
-            ("definemed_documents_total", "filter", "kept", ""): 18,
-            ("definemed_documents_total", "filter", "dropped", "language/other"): 36,
-            ("definemed_documents_total", "filter", "quarantined", "null_text"): 6,
-            ("definemed_bytes_total", "filter", "read", ""): 30_000,
-            ("definemed_bytes_total", "filter", "written", ""): 24,
-            ("definemed_train_step", "continued", ""): 7, ("definemed_train_loss", "continued", ""): 2.5,
-            ("definemed_train_tokens_per_s", "continued", ""): 1234, ("definemed_train_heldout", "continued", "english"): 0.75,
-        })  # fmt: skip
-        assert found["definemed_busy_seconds_total", "filter", "done", ""] > 0
-        assert {k[2] for k in found if k[0] == "definemed_documents_total"} == {"read", "kept", "dropped", "quarantined"}
-        assert not [k for k in found if k[0] == "definemed_train_mfu"], "what is not known is not shown"
-        assert "secret@example.org" not in text, "messages may quote data"
+def test_counters_reach_the_metrics_port(session, tmp_path):
+    draft = Draft.begin(Folder(str(tmp_path)), Identity("filter", 1, {}))
+    tasks = [*(Task(f"{i}", {}) for i in range(5)), Task("shaky", {})]
+    RayExecutor().map(Job("filter", Filter, {"draft": draft}, tasks, draft))
+    found, text = scraped(session.metrics_url, {
+        ("tasks_total", "filter", "done", ""): 6,
+        ("tasks_total", "filter", "failed", "ConnectionResetError"): 1,
+        ("documents_total", "filter", "read", ""): 60,
+        ("documents_total", "filter", "kept", ""): 18,
+        ("documents_total", "filter", "dropped", "language/other"): 36,
+        ("documents_total", "filter", "quarantined", "null_text"): 6,
+        ("bytes_total", "filter", "read", ""): 30_000,
+        ("bytes_total", "filter", "written", ""): 24,
+    })  # fmt: skip
+    assert found["busy_seconds_total", "filter", "done", ""] > 0
+    assert {k[2] for k in found if k[0] == "documents_total"} == {"read", "kept", "dropped", "quarantined"}
+    assert "secret@example.org" not in text, "messages may quote data"
+
+
+def test_gauges_stay_until_the_training_ends(session):
+    """Set once, they outlive the two seconds after which Ray forgets them; and then it does."""
+    trainer = ray.remote(Trainer).remote()
+    ray.get(trainer.begin.remote())
+    wanted = {("train_step", "slow"): 7, ("train_loss", "slow"): 2.5, ("train_heldout", "slow", "english"): 0.75}
+    scraped(session.metrics_url, wanted)
+    time.sleep(4)
+    found, _ = scrape(session.metrics_url)
+    assert {k: v for k, v in found.items() if k[1] == "slow"} == wanted, "what is not known is not shown"
+    ray.get(trainer.end.remote())
+    deadline = time.monotonic() + 60
+    while [k for k in scrape(session.metrics_url)[0] if k[1] == "slow"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+@pytest.mark.slow
+def test_gauges_of_a_training_are_there_while_it_runs(session, make_job, tmp_path):
+    """Scraped with every line of the log until Ray would have forgotten the first evaluation twice over; then stopped by SIGTERM."""
+    job = make_job(tmp_path, max_steps=100_000, save_every_steps=None)
+    seen, sent = [], []  # (seconds, {metric: value})
+
+    def look(_):
+        if sent:
+            return
+        found = {k[0].removeprefix("train_"): v for k, v in scrape(session.metrics_url)[0].items() if k[1] == "continued"}
+        seen.append((time.monotonic(), found))
+        began = next((s for s, f in seen if "heldout" in f), None)
+        if began is not None and time.monotonic() - began > 5:
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    assert run_training(job, name="continued", watch=look)["status"] == "stopped"
+    lines = {line["step"]: line for line in read_lines(f"{job.out_dir}/metrics.jsonl")}
+    (scored,) = read_lines(f"{job.out_dir}/heldout.jsonl")
+    began = next(i for i, (_, f) in enumerate(seen) if "heldout" in f)
+    shown = [f for _, f in seen[began:]]
+    assert len(shown) > 5 and {f["heldout"] for f in shown} == {scored["bits_per_byte"]}, "an evaluation is shown until the next"
+    assert len({f["step"] for f in shown if "step" in f}) > 2
+    for found in (f for f in shown if f.get("step")):
+        assert set(found) == {*GAUGES, "heldout"} - {"mfu"}, "what is not known is not shown"
+        for name in ("loss", "lr", "grad_norm"):  # a report may fall between two steps' gauges
+            near = [lines[s][name] for s in (found["step"], found["step"] + 1) if s in lines]
+            assert found[name] in near
+        assert found["tokens_per_s"] > 0 and 0 <= found["data_wait"] < 1 and found["memory_bytes"] > 50e6
 
 
 @given(

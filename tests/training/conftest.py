@@ -89,10 +89,11 @@ def torchrun(tmp_path: Path) -> Callable[..., list[str]]:
     """Runs the text of a script in ``n`` processes under torchrun and returns the lines they printed."""
     root = Path(__file__).parents[2]
 
-    def run(script: str, *arguments: str, n: int = 2) -> list[str]:
+    def run(script: str, *arguments: str, n: int = 2, max_restarts: int = 0) -> list[str]:
         path = tmp_path / "script.py"
         path.write_text(script, encoding="utf-8")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n), str(path), *arguments]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n), "--max-restarts",
+                   str(max_restarts), str(path), *arguments]  # fmt: skip
         env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
         done = subprocess.run(command, env=env, cwd=root, text=True, capture_output=True, timeout=180, check=False)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -1,5 +1,7 @@
 """The estimate of memory against the tensors of a real step, and of hours against published planning numbers."""
 
+from typing import get_args
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -9,7 +11,7 @@ from training.estimate import CHUNK_LOGITS, LEAST_ROWS, activations, cost, memor
 from training.mfu import find_gpu
 from training.model import PackedLM
 from training.optimizer import build_optimizer
-from training.params import TrainParams
+from training.params import Attention, TrainParams
 from training.shape import ModelShape
 
 SMALL = {"hidden_size": 96, "intermediate_size": 320, "num_attention_heads": 6, "num_key_value_heads": 2, "vocab_size": 500,
@@ -59,7 +61,7 @@ def kept_bytes(model, precision):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_activations_are_the_tensors_autograd_keeps(family, precision):
     model, shape = build(family)
-    expected = activations(shape, TrainParams(precision=precision, micro_batch_rows=ROWS), SEQ)
+    expected = activations(shape, TrainParams(precision=precision, micro_batch_rows=ROWS, attn_implementation="sdpa"), SEQ)
     assert expected == pytest.approx(kept_bytes(model, precision), rel=TOLERANCE)
 
 
@@ -69,7 +71,7 @@ def test_recomputed_activations_keep_the_input_of_every_layer():
     enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
     enable({"use_reentrant": False})
     between = kept_bytes(model, "fp32")
-    p = TrainParams(precision="fp32", micro_batch_rows=ROWS, gradient_checkpointing=True)
+    p = TrainParams(precision="fp32", micro_batch_rows=ROWS, gradient_checkpointing=True, attn_implementation="sdpa")
     one = (activations(shape, p.model_copy(update={"gradient_checkpointing": False}), SEQ) - _ends(shape)) / 3
     rotary = ROWS * SEQ * 8 * shape.head_dim  # arguments of the layers: kept, but not by autograd
     assert activations(shape, p, SEQ) - one - rotary == pytest.approx(between, rel=TOLERANCE)
@@ -113,8 +115,9 @@ def test_sharding_divides_what_is_sharded_and_checkpointing_spares_activations()
     assert spared.activations < many.activations / 8 and spared.total < many.total
     assert memory(QWEN_7B, p, 4096, 1).exchange == 0
     assert many.total == sum(getattr(many, n) for n in ("weights", "gradients", "optimizer", "activations", "loss", "exchange"))
-    flash = memory(QWEN_7B, p.model_copy(update={"attn_implementation": "flash_attention_2"}), 4096)
-    assert memory(QWEN_7B, p, 4096).activations - flash.activations == 28 * 2 * 4096 * 4096
+    need = {a: memory(QWEN_7B, p.model_copy(update={"attn_implementation": a}), 4096).activations for a in get_args(Attention)}
+    assert need["sdpa"] - need["flash_attention_2"] == 28 * 2 * 4096 * 4096
+    assert need["auto"] == need["flex_attention"] == need["flash_attention_2"]
 
 
 def test_planning_numbers():

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+import training.flex  # noqa: F401  # registers the attention
 from store.errors import InputError
+from training.attention import FLEX, SDPA
 from training.families import block_mask, check_fits, masks
 from training.loss import _chunks, linear_cross_entropy, linear_nats
 from training.model import PackedLM, build_model
 from training.params import ModelInit
 from training.rows import IGNORE, RowReader
 
-SIZES = {"hidden_size": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "intermediate_size": 64}
+SIZES = {"hidden_size": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "intermediate_size": 64}
 T, WINDOW = 40, 6
 # Two layers, one of them windowed, where a family has both kinds.
 BOTH = {"sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
@@ -33,12 +39,29 @@ def family(request) -> str:
     return str(request.param)
 
 
-def build(name: str, seq_len: int = T, vocab: int = 64, spread: float = 0.3) -> PackedLM:
-    model_type, config = FAMILIES[name]
+CAPPED = {"gemma2": ("gemma2", {**BOTH, "attn_logit_softcapping": 5.0, "head_dim": 16})}  # sdpa refuses it
+ATTENTIONS = [SDPA, FLEX]
+
+
+def build(name: str, seq_len: int = T, vocab: int = 64, spread: float = 0.3, attention: str = SDPA) -> PackedLM:
+    model_type, config = (FAMILIES | CAPPED)[name]
     init = ModelInit.model_construct(None, **{**ModelInit(**SIZES).model_dump(), "model_type": model_type, "initializer_range": spread,
                                               "config": config})  # fmt: skip  # not all of them are offered at random
-    model = build_model(init, folder=None, seq_len=seq_len, vocab_size=vocab, eos_id=0, attention="sdpa")
+    model = build_model(init, folder=None, seq_len=seq_len, vocab_size=vocab, eos_id=0, attention=attention)
     return PackedLM(model.eval(), torch.float32)
+
+
+def twin(lm: PackedLM, attention: str) -> PreTrainedModel:
+    """The same weights under another attention of transformers."""
+    config = copy.deepcopy(lm.model.config)
+    other = AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+    other.load_state_dict(lm.model.state_dict())
+    return other
+
+
+def on_a_cpu(attention: str) -> AbstractContextManager[None]:
+    """flex_attention's compiled kernel takes half a minute to build; its own reference implementation takes the same mask."""
+    return torch.compiler.set_stance("force_eager") if attention == FLEX else nullcontext()
 
 
 def row(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,23 +73,26 @@ def row(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_document_does_not_see_its_neighbours(family: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("name", "attention"), [*product(FAMILIES, ATTENTIONS), ("gemma2", FLEX)])
+def test_a_document_does_not_see_its_neighbours(name: str, attention: str, dtype: torch.dtype) -> None:
     """Changing A leaves B's logits bit-equal; B alone, through transformers' own mask (its window shorter than B), is the oracle."""
-    lm, (pos, piece) = build(family), row(7, 19, 4)
+    lm, (pos, piece) = build(name, attention=attention), row(7, 19, 4)
+    own = twin(lm, "eager" if name in CAPPED else SDPA)
     g = torch.Generator().manual_seed(0)
     a = torch.randint(1, 64, (1, T), generator=g)
     b = a.clone()
     b[:, :7], b[:, 26:] = torch.randint(1, 64, (1, 7), generator=g), torch.randint(1, 64, (1, T - 26), generator=g)
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+    with torch.no_grad(), autocast, on_a_cpu(attention):
         la, lb = lm.logits(a, pos, piece), lm.logits(b, pos, piece)
-        alone = lm.model(input_ids=a[:, 7:26], use_cache=False).logits
+        alone = own(input_ids=a[:, 7:26], use_cache=False).logits
         shifted = lm.logits(a, pos + 3, piece)
     assert torch.equal(la[:, 7:26], lb[:, 7:26])
     assert not torch.allclose(la[:, :7], lb[:, :7], atol=1e-2), "the changed documents must differ, or the test proves nothing"
     if dtype == torch.float32:
         torch.testing.assert_close(la[:, 7:26], alone, atol=2e-5, rtol=1e-5)
         torch.testing.assert_close(la[:, 7:26], shifted[:, 7:26], atol=1e-3, rtol=1e-3)  # rotary positions are relative
-        with torch.no_grad():
+        with torch.no_grad(), on_a_cpu(attention):
             leaky = lm.logits(a, pos, torch.zeros_like(piece))
         assert not torch.allclose(leaky[:, 7:26], alone, atol=1e-3), "without the mask the neighbour is seen"
 

@@ -49,6 +49,9 @@ def test_the_micro_batch_fits_the_device() -> None:
     found = [fitting(shape, size, steps=12).micro_batch_rows for size in (int(24e9), int(80e9), int(141e9))]
     assert found == sorted(found) and found[0] < found[-1]
     assert memory(shape, fitting(shape, int(141e9), steps=12), SEQ_LEN).total < 0.85 * 141e9
+    dense, flex = (fitting(shape, int(80e9), steps=12, attention=a) for a in ("sdpa", "flex_attention"))
+    assert (dense.attn_implementation, flex.attn_implementation) == ("sdpa", "flex_attention")
+    assert dense.micro_batch_rows < flex.micro_batch_rows, "a mask of T x T takes memory"
 
 
 def test_figures_are_kept_beside_those_of_the_cpu(tmp_path) -> None:

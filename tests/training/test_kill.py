@@ -100,6 +100,32 @@ def test_one_of_two_killed_and_the_gang_goes_on_by_itself(world, two, tmp_path) 
     assert digests(job.out_dir) == two
 
 
+LATE = """
+import os, time
+from training.parallel import Gang
+from training.params import TrainParams
+attempt, second = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), os.environ["RANK"] == "1"
+if attempt and second:
+    time.sleep(2)
+gang = Gang.join(TrainParams(cpu_threads=1))
+gang.wait()
+os.write(1, f"met {attempt}\\n".encode())  # at once, or lines of two processes may mix
+gang.wait()
+if attempt < 4 and second:
+    os._exit(1)
+gang.wait()
+"""
+
+
+@pytest.mark.slow
+def test_a_restarted_process_waits_for_its_peer_and_not_for_the_dead(torchrun) -> None:
+    """The second process dies when all have met, and is late in the next attempt, when torchrun's store still has its old address.
+
+    The one with the lower address calls the other, so that one attempt would go well half of the time.
+    """
+    assert sorted(torchrun(LATE, max_restarts=4)) == sorted([f"met {n}" for n in range(5)] * 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("act", [kill_one, kill_all])
 def test_a_gang_killed_and_the_same_command(world, two, tmp_path, act) -> None:
