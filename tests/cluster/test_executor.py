@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 from hypothesis import given
@@ -18,10 +21,15 @@ from ray import cloudpickle
 from cluster.actor import THREAD_VARIABLES, Failure
 from cluster.executor import RayExecutor, _places, _Run
 from cluster.session import open_session
+from corpus.classifier import ClassifierParams
+from corpus.classifier.model import Pages, fit
+from corpus.scoring import ScoringParams
+from corpus.scoring.worker import Check, ScoringWorker
 from store.artifact import Draft, Identity, Receipt
 from store.errors import InputError, ResourceError, StepError
 from store.executor import Job, SerialExecutor, Task
 from store.fs import Folder
+from store.schema import DOCUMENT
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test module
 
@@ -94,6 +102,53 @@ def test_same_manifest_as_the_serial_executor_for_any_number_of_workers(tmp_path
         artifact.verify()
         manifests.add(artifact.folder.read_bytes("manifest.json"))
     assert len(manifests) == 1
+
+
+@pytest.mark.slow  # two processes that load torch
+def test_scoring_workers_give_the_serial_executors_bytes(tmp_path):
+    """An encoder in processes of its own: the scores, the manifest and the data of receipts are those of this process."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = scoring_model(tmp_path / "model")
+        units = [scoring_unit(tmp_path / "documents", u) for u in range(3)]
+        manifests, data = set(), []
+        for name, executor in {"serial": SerialExecutor(), "ray": RayExecutor()}.items():
+            draft = Draft.begin(Folder(str(tmp_path / name)), Identity("scoring", 1, {}))
+            kwargs = {"folder": draft.folder, "documents": Folder(str(tmp_path / "documents")), "model": model, "clusters": None,
+                      "params": ScoringParams(dtype="float32"), "check": Check()}  # fmt: skip
+            receipts = executor.map(Job("scoring", ScoringWorker, kwargs, units, draft, unit="documents", n_cpus=1))
+            data.append([r.data for r in receipts])
+            artifact = draft.commit(receipts)
+            artifact.verify()
+            manifests.add(artifact.folder.read_bytes("manifest.json"))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(manifests) == 1 and data[0] == data[1] and artifact.manifest.counts["scored"] == 90
+
+
+def scoring_model(folder):
+    """A small random encoder with a head that tells two kinds of words apart."""
+    texts = [("Arzt Fieber Klinik " if i % 2 == 0 else "Fluss Stadt Berge ") * (1 + i % 5) for i in range(40)]
+    pages, held = (Pages(texts[a:b], np.arange(a, b) % 2, np.arange(a, b)) for a, b in ((0, 30), (30, 40)))
+    transformer = {"max_tokens": 32, "folds": 2, "l2": [1e-3]}
+    params = {"kind": "embedding", "labels": "x", "max_chars": 300, "transformer": transformer}
+    made = Folder(str(folder)).make()
+    fit(ClassifierParams.model_validate(params), pages, held).save(made)
+    return made
+
+
+def scoring_unit(folder, unit, n=30):
+    """A kept file of ``n`` pages of pass 1, and its task."""
+    (folder / "kept").mkdir(parents=True, exist_ok=True)
+    columns = {f.name: pa.nulls(n, f.type) for f in DOCUMENT}
+    words = ["Arzt", "Fluss", "und", "Fieber"]
+    texts = pa.array([" ".join(words[(i * unit + j) % 4] for j in range(3 + i)) for i in range(n)], pa.large_string())
+    columns |= {"doc_key": pa.array([unit << 32 | i for i in range(n)], pa.int64()), "text": texts}
+    pq.write_table(pa.table(columns), folder / f"kept/{unit:06d}.parquet", row_group_size=20, write_page_checksum=True)
+    return Task(f"{unit:06d}", {"kept": f"kept/{unit:06d}.parquet", "dropped": None})
 
 
 def test_finished_tasks_are_not_done_again_and_count_as_resumed(tmp_path):
@@ -255,6 +310,10 @@ DRIVER = """
 import os, sys, time
 from cluster.executor import RayExecutor
 from cluster.session import open_session
+from corpus.classifier import ClassifierParams
+from corpus.classifier.model import Pages, fit
+from corpus.scoring import ScoringParams
+from corpus.scoring.worker import Check, ScoringWorker
 from store.artifact import Draft, Identity, Receipt
 from store.executor import Job, Task
 from store.fs import Folder
