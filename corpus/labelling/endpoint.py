@@ -2,8 +2,9 @@
 redirected.
 
 Retried: 408, 409, 425, 429, 5xx, timeouts, cut connections, and answers that are no chat completion. Any other status ends the run at
-once. Error messages hold the status, and of the server's words only a short code: servers echo pages, and some echo keys. Proxies and
-other settings of the environment are not used, so pages go to the address the recipe names and nowhere else.
+once, and so does a server that took no connection from the first request on. Error messages hold the status, and of the server's words
+only a short code: servers echo pages, and some echo keys. Proxies and other settings of the environment are not used, so pages go to
+the address the recipe names and nowhere else.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ RETRIED = {408, 409, 425, 429}
 NO_SCHEMA = {400, 404, 415, 422, 501}
 MAX_ANSWER_BYTES = 4 << 20
 LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|::1")
+NEVER_REACHED_ATTEMPTS = 4
+"""Attempts of a request after which a server that was never reached is taken not to be there: some 3 s, not minutes."""
 CODE = re.compile(r"[A-Za-z]{2,40}(_[A-Za-z]{1,40}){0,7}")
 REMEDIES = {
     400: "check the model's name, max_chars and max_tokens: the prompt may be longer than the model reads",
@@ -39,6 +42,7 @@ REMEDIES = {
     413: "send less of a page: lower max_chars",
     422: "the server does not take a field of the request: see seed, structured and extra",
 }
+UNREACHED, FELL_OVER = "no connection", "HTTP 500"
 END = object()
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,7 @@ class Endpoint:
         self._key: str | None = None
         self._structured: bool | None = {"auto": None, "schema": True, "text": False}[params.structured]
         self._probe = asyncio.Lock()
+        self._reached = False
         self._error: DefinemedError | None = None
 
     async def answer(self, requests: Iterator[Request | None], deliver: Deliver) -> None:
@@ -103,6 +108,9 @@ class Endpoint:
                 self.pace.pause(wait_s)
             if self._error is not None:
                 break
+            if not self._reached and why.startswith(UNREACHED) and attempt >= min(NEVER_REACHED_ATTEMPTS, self.endpoint.attempts):
+                raise ResourceError(f"nobody answers there: {why}", where=self.endpoint.url, expected="a server",
+                                    remedy="start it and wait until it has read its model, or correct the endpoint's url")  # fmt: skip
             if attempt < self.endpoint.attempts:
                 await self.pace.back_off(attempt)
         return NoAnswer(why)
@@ -124,12 +132,33 @@ class Endpoint:
                 raise
             found = await self._send(client, request, False)
             if isinstance(found, Reply):
-                self._structured = False
-                log.info("%s takes no response_format with a schema: answers are read as text", self.endpoint.url)
+                self._as_text()
             return found
         if isinstance(found, Reply):
             self._structured = True
+        elif found[0].startswith(FELL_OVER):
+            return await self._fell_over(client, request, found)
         return found
+
+    async def _fell_over(
+        self, client: httpx.AsyncClient, request: Request, found: tuple[str, float | None]
+    ) -> Reply | tuple[str, float | None]:
+        """Some servers answer 500 to a field they do not know (llama-cpp-python 0.3.36 does), and any server may once. Asked without
+        the schema and then with it again, a fault that passes does not change how answers are asked for."""
+        plain = await self._send(client, request, False)
+        if not isinstance(plain, Reply):
+            return found
+        again = await self._send(client, request, True)
+        if isinstance(again, Reply):
+            self._structured = True
+            return again
+        if again[0].startswith(FELL_OVER):
+            self._as_text()
+        return plain
+
+    def _as_text(self) -> None:
+        self._structured = False
+        log.info("%s takes no response_format with a schema: answers are read as text", self.endpoint.url)
 
     async def _send(self, client: httpx.AsyncClient, request: Request, structured: bool) -> Reply | tuple[str, float | None]:
         most = request.tokens_in + self.params.max_tokens
@@ -143,6 +172,7 @@ class Endpoint:
             return self._failure(error), None
         finally:
             self.purse.release(price)
+        self._reached = True
         if status != 200:
             return self._judged(status, headers, data)
         reply = read_reply(data)
@@ -167,6 +197,8 @@ class Endpoint:
     def _failure(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             return f"no whole answer within {self.endpoint.timeout_s:g} s"
+        if isinstance(error, httpx.ConnectError):
+            return f"{UNREACHED} ({error})"  # of the address and its certificate; nothing was sent
         return f"the connection failed ({type(error).__name__})"
 
     def _judged(self, status: int, headers: httpx.Headers, data: bytes) -> tuple[str, float | None]:
