@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 OUT ?= out
+# Test files that run side by side. The Ray clusters and training processes of some take a GB or two.
+JOBS ?= 2
 # The set-up is done again when what it depends on changes.
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
@@ -32,7 +34,7 @@ demo: $(READY)
 	$(BIN)/definemed run demo --out $(OUT) --address local
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow" tests
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile tests
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 1800 tests
