@@ -44,7 +44,8 @@ def test_a_fault_that_passes_changes_nothing(bench, server, fault):
     assert n == 24 and (n_sent >= expected if slow else n_sent == expected)
     assert found.manifest == healthy.manifest
     assert pq.read_table(found.path("labels.parquet"))["label"].to_pylist() == bench.truth
-    assert found.provenance()["requests_sent"] == n_sent
+    sent = found.provenance()["requests_sent"]
+    assert sent >= n_sent if slow else sent == n_sent  # one that was given up before the server read it was sent too
 
 
 def test_a_pause_the_server_asks_for_is_kept_by_everybody(bench, server):
