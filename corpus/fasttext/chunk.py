@@ -14,7 +14,7 @@ import numpy.typing as npt
 from corpus.fasttext.memory import BLOCK, KEY_BYTES, prefetch, put_key, put_word, set_bits, spaces, trailing_zeros, word_at
 from corpus.fasttext.vocabulary import PICKS
 
-CHUNK = 16 * BLOCK
+CHUNK = 32 * BLOCK
 """Bytes of a document at a time: what the loops leave for each other fits the first-level cache."""
 ALL, ONE = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1)
 MARK_BYTES = 64
@@ -71,7 +71,7 @@ def put_places(to, at, bits):  # type: ignore[no-untyped-def]
         to += 8
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def cut_chunk(room, at, stop, end, follows, n_begins):  # type: ignore[no-untyped-def]
     """List where tokens begin, behind the ``n_begins`` that are there, and where they end.
 
@@ -94,7 +94,7 @@ def cut_chunk(room, at, stop, end, follows, n_begins):  # type: ignore[no-untype
     return n_begins, n_ends, follows
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def find_homes(room, table, n):  # type: ignore[no-untyped-def]
     """List key and home of n tokens. One too long for a key lives where nobody does."""
     for t in range(n):

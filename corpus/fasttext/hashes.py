@@ -9,6 +9,8 @@ from corpus.fasttext.memory import high_product, signed_byte_at, word_at
 
 FNV_BEGIN, FNV_PRIME = np.uint64(2166136261), np.uint64(16777619)
 LOW_32 = np.uint64(0xFFFFFFFF)
+WITHOUT_PADDING = np.array([pow(16777619, -k, 1 << 32) for k in range(33)], np.uint64)
+"""Entry k times the hash of bytes and k NULs is the hash without them: a NUL multiplies by the prime, and odd numbers have inverses."""
 NGRAM_FACTOR = np.uint64(116049371)
 
 
@@ -26,6 +28,19 @@ def hash_token(begin, end):  # type: ignore[no-untyped-def]
     for at in range(begin, end):
         value = fnv(value, signed_byte_at(at))
     return value & LOW_32
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def hash_padded(begin, n_bytes):  # type: ignore[no-untyped-def]
+    """hash_token of the n_bytes <= 32 at ``begin``, behind which NULs fill 32: loops of fixed length, whose end nobody has to guess."""
+    value, n_padded = FNV_BEGIN, 16
+    for k in range(16):
+        value = fnv(value, signed_byte_at(begin + k))
+    if n_bytes > 16:
+        n_padded = 32
+        for k in range(16, 32):
+            value = fnv(value, signed_byte_at(begin + k))
+    return value * WITHOUT_PADDING[n_padded - n_bytes] & LOW_32
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)

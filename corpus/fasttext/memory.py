@@ -211,6 +211,30 @@ def put_key(builder: Any, target: Any, begin: Any, n_bytes: Any) -> Any:
 
 
 @instruction(types.boolean, INT, INT)
+def fold_key(builder: Any, target: Any, source: Any) -> Any:
+    """Write the 32 bytes at ``source``, UTF-8 padded with NUL, in lower case; whether that is right: nothing is above U+00FF.
+
+    Capitals of Latin-1 are C3 80 to C3 9E without C3 97, the times sign, and 32 below their small letters.
+    """
+    key = _load(builder, source, KEY)
+    before = builder.shuffle_vector(key, _splat(KEY, 0), ir.Constant(ir.VectorType(I32, KEY_BYTES), [KEY_BYTES, *range(KEY_BYTES - 1)]))
+    capital = builder.icmp_unsigned("<", builder.sub(key, _splat(KEY, 65)), _splat(KEY, 26))
+    accented = builder.icmp_unsigned("<", builder.sub(key, _splat(KEY, 0x80)), _splat(KEY, 0x1F))
+    accented = builder.and_(accented, builder.icmp_unsigned("!=", key, _splat(KEY, 0x97)))
+    accented = builder.and_(accented, builder.icmp_unsigned("==", before, _splat(KEY, 0xC3)))
+    _store(builder, target, builder.add(key, builder.select(builder.or_(capital, accented), _splat(KEY, 32), _splat(KEY, 0))))
+    lead, follows = (builder.icmp_unsigned("==", builder.and_(b, _splat(KEY, 0xFE)), _splat(KEY, 0xC2)) for b in (key, before))
+    unknown = builder.and_(builder.icmp_signed("<", key, _splat(KEY, 0)), builder.not_(builder.or_(lead, follows)))
+    return builder.icmp_unsigned("==", builder.bitcast(unknown, I32), ir.Constant(I32, 0))
+
+
+@instruction(VOID, INT, INT)
+def copy_key(builder: Any, target: Any, source: Any) -> None:
+    """Write the 32 bytes at ``source``."""
+    _store(builder, target, _load(builder, source, KEY))
+
+
+@instruction(types.boolean, INT, INT)
 def same_key(builder: Any, one: Any, other: Any) -> Any:
     """Whether the 32 bytes at two addresses are equal."""
     differs = builder.icmp_unsigned("!=", _load(builder, one, KEY), _load(builder, other, KEY))

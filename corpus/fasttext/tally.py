@@ -16,7 +16,7 @@ from corpus.fasttext.documents import head_end
 from corpus.fasttext.hashes import NGRAM_FACTOR, hash_token, remainder64, signed_word
 from corpus.fasttext.memory import BLOCK, KEY_BYTES, int32_at, prefetch, put_word, same_key, word_at
 from corpus.fasttext.token_table import HASH_AT, ROWS_AT, find_elsewhere, keep_token, sums_at
-from corpus.fasttext.vocabulary import END, LABEL, add_counts, bucket_row, mark_token, sum_hashed, sum_token
+from corpus.fasttext.vocabulary import END, LABEL, add_counts, bucket_row, mark_key, mark_token, sum_hashed, sum_token
 
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 PASSED = np.uint64(1 << 40)
@@ -30,7 +30,7 @@ def add_words(target, source, n):  # type: ignore[no-untyped-def]
         put_word(target + 8 * k, word_at(target + 8 * k) + word_at(source + 8 * k))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def add_known(room, words, table, n, hashes):  # type: ignore[no-untyped-def]
     """Add the tokens that are at home, list the others and ask for their second slots. Returns (rows, others)."""
     n_rows, n_misses, total, at_sums = np.int64(0), 0, np.uint64(0), sums_at(words.dim)
@@ -51,7 +51,7 @@ def add_known(room, words, table, n, hashes):  # type: ignore[no-untyped-def]
     return n_rows, n_misses
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def add_second(room, words, table, n_misses, hashes):  # type: ignore[no-untyped-def]
     """Add the tokens that were in their second slots and list the new ones again. Returns (rows, new ones)."""
     n_rows, n_new, at_sums = np.int64(0), 0, sums_at(words.dim)
@@ -68,22 +68,21 @@ def add_second(room, words, table, n_misses, hashes):  # type: ignore[no-untyped
     return n_rows, n_new
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def hash_new(room, words, table, n_new, hashes, folds):  # type: ignore[no-untyped-def]
     """Fold and hash the new tokens that fit a mark, and ask for their places in the dictionary."""
     for k in range(n_new):
         t = np.int64(word_at(room.misses + 8 * k))
         if np.int64(word_at(room.homes + 8 * t)) == table.nobody:
             continue
-        mark = room.marks + MARK_BYTES * k
-        stop = mark_token(mark, np.int64(word_at(room.begins + 8 * t)), np.int64(word_at(room.ends + 8 * t)), folds)
-        value = hash_token(mark + 1, stop)
+        begin, end = np.int64(word_at(room.begins + 8 * t)), np.int64(word_at(room.ends + 8 * t))
+        stop, value = mark_key(room.marks + MARK_BYTES * k, room.keys + KEY_BYTES * t, begin, end, folds)
         prefetch(words.slots + 8 * (np.int64(value) & words.slot_mask))
         put_word(hashes + 8 * t, value)
         put_word(room.stops + 8 * k, np.uint64(stop))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def add_new(room, words, table, n_new, hashes, folds):  # type: ignore[no-untyped-def]
     """Add the new tokens and keep them. Returns (rows, labels among them, the token that is ``</s>`` or -1)."""
     n_rows, n_labels = np.int64(0), 0
@@ -121,7 +120,7 @@ def without_labels(hashes, n):  # type: ignore[no-untyped-def]
     return kept
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def add_tokens(room, words, table, n, n_old, folds):  # type: ignore[no-untyped-def]
     """Sums of n tokens' rows, their hashes behind the ``n_old``. Returns (rows, hashes, whether </s> came)."""
     hashes = room.hashes + 8 * n_old
@@ -138,7 +137,7 @@ def add_tokens(room, words, table, n, n_old, folds):  # type: ignore[no-untyped-
         n = line_end + 1
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def add_ngrams(room, words, word_ngrams, n_old, n):  # type: ignore[no-untyped-def]
     """Add the rows of the n-grams of n hashes that do not end among the first ``n_old``; returns how many."""
     bucket = np.uint64(words.bucket)
@@ -164,7 +163,7 @@ def add_ngrams(room, words, word_ngrams, n_old, n):  # type: ignore[no-untyped-d
     return n_rows
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, forceinline=True)
 def tally_document(total, room, at, end, words, table, word_ngrams, folds, line):  # type: ignore[no-untyped-def]
     """Add up the rows of the text from ``at`` to ``end`` at ``total``, its end of line included; returns how many."""
     n_rows, n_begins, n_hashes, follows, ended = np.int64(0), 0, 0, ONE, False

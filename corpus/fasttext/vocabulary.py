@@ -14,13 +14,15 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from corpus.fasttext.hashes import FNV_BEGIN, LOW_32, equal_bytes, fnv, hash_token
+from corpus.fasttext.hashes import FNV_BEGIN, LOW_32, equal_bytes, fnv, hash_padded, hash_token
 from corpus.fasttext.lower_case import lower_into
 from corpus.fasttext.memory import (
     LANES,
     add_float,
     add_lanes,
     byte_at,
+    copy_key,
+    fold_key,
     int32_at,
     put_byte,
     put_word,
@@ -296,3 +298,18 @@ def mark_token(room, begin, end, folds):  # type: ignore[no-untyped-def]
             put_word(room + 1 + k, word_at(begin + k))
     put_byte(stop, 62)
     return stop
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def mark_key(room, key, begin, end, folds):  # type: ignore[no-untyped-def]
+    """``mark_token`` of a token of at most 32 bytes, whose ``key`` is at hand (memory.put_key). Returns (its end, its hash)."""
+    if folds == 0:
+        copy_key(room + 1, key)
+    elif not fold_key(room + 1, key):
+        stop = mark_token(room, begin, end, folds)
+        return stop, hash_token(room + 1, stop)
+    stop = room + 1 + end - begin
+    value = hash_padded(room + 1, end - begin)
+    put_byte(room, 60)
+    put_byte(stop, 62)
+    return stop, value
