@@ -17,6 +17,8 @@ from corpus.fasttext.vocabulary import PICKS
 CHUNK = 32 * BLOCK
 """Bytes of a document at a time: what the loops leave for each other fits the first-level cache."""
 ALL, ONE = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1)
+UNUSED = np.uint64(32 - 6)
+"""The half of a key's hash that is not good, less the bits that a slot of 64 bytes masks."""
 MARK_BYTES = 64
 """Room for ``<token>`` of a token that fits a key: lower case takes half as much again at most."""
 AT_ONCE = 12
@@ -29,7 +31,8 @@ class Room(NamedTuple):
 
     begins, ends, homes, misses: of tokens; hashes, partial: of the tokens before the chunk and its own; keys: KEY_BYTES each.
     sums, fresh, line: sums of a chunk, of a token, of the end of line; picks: for vocabulary.sum_token; marks: MARK_BYTES for each new
-    token; stops: where it ends there; long: the same for a token too long for a key.
+    token; stops: where it ends there; long: the same for a token too long for a key. places: addresses of rows of word n-grams that
+    are yet to be added; waiting: their number, and where to.
     """
 
     begins: int
@@ -38,20 +41,22 @@ class Room(NamedTuple):
     misses: int
     hashes: int
     partial: int
+    stops: int
     keys: int
     sums: int
     fresh: int
     line: int
+    waiting: int
     picks: int
-    stops: int
     marks: int
+    places: int
     long: int
 
 
-def new_room(longest: int) -> tuple[Room, npt.NDArray[np.uint8]]:
+def new_room(longest: int, word_ngrams: int) -> tuple[Room, npt.NDArray[np.uint8]]:
     """Working memory for documents of at most ``longest`` bytes."""
-    sizes = [8 * LIST_LENGTH] * 6 + [KEY_BYTES * LIST_LENGTH, BLOCK, BLOCK, BLOCK, 8 * PICKS, 8 * LIST_LENGTH, MARK_BYTES * LIST_LENGTH]
-    sizes.append(2 * longest + BLOCK)
+    sizes = [8 * LIST_LENGTH] * 7 + [KEY_BYTES * LIST_LENGTH] + [BLOCK] * 4 + [8 * PICKS, MARK_BYTES * LIST_LENGTH]
+    sizes += [8 * LIST_LENGTH * max(0, word_ngrams - 1), 2 * longest + BLOCK]
     places = np.cumsum([0, *(-(-size // BLOCK) * BLOCK for size in sizes)])
     memory = np.empty(int(places[-1]) + BLOCK, np.uint8)
     begin = int(memory.ctypes.data)
@@ -101,7 +106,7 @@ def find_homes(room, table, n):  # type: ignore[no-untyped-def]
         begin = np.int64(word_at(room.begins + 8 * t))
         n_bytes = np.int64(word_at(room.ends + 8 * t)) - begin
         value = put_key(room.keys + KEY_BYTES * t, begin, min(n_bytes, KEY_BYTES))
-        home = table.address + table.stride * (np.int64(value >> np.uint64(32)) & table.mask)
+        home = table.address + (np.int64(value >> UNUSED) & table.mask)
         home = home if n_bytes <= KEY_BYTES else table.nobody
         prefetch(home)
         put_word(room.homes + 8 * t, np.uint64(home))

@@ -30,7 +30,7 @@ class FewLabels:
         """
         n, words = len(offsets) - 1, self._projection.words
         totals, n_rows = np.zeros((n, words.dim), np.int64), np.zeros(n, np.int64)
-        room, memory = new_room(int(np.diff(offsets).max()))
+        room, memory = new_room(int(np.diff(offsets).max()), word_ngrams)
         tally_documents(address(data), offsets, words, word_ngrams, max_chars, folds, self._table, room, totals, n_rows)
         del memory  # the room's; it lives until here
         for column, label in enumerate(labels):

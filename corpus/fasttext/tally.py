@@ -2,8 +2,8 @@
 
 A chunk of a document passes through loops, each of which leaves lists for the next: where tokens begin and end; key and home of each
 (corpus.fasttext.chunk); what the homes hold; tokens in second slots; new ones; and the word n-grams, found from the tokens' hashes.
-So nothing waits for memory: homes are asked for a loop ahead, and rows of n-grams do not depend on each other. Sums are of whole
-numbers, so neither their order nor what the table holds changes them.
+So nothing waits for memory: homes are asked for a loop ahead, rows of n-grams a chunk ahead. Sums are of whole numbers, so neither
+their order nor what the table holds changes them.
 """
 
 from __future__ import annotations
@@ -138,20 +138,26 @@ def add_tokens(room, words, table, n, n_old, folds):  # type: ignore[no-untyped-
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
-def add_ngrams(room, words, word_ngrams, n_old, n):  # type: ignore[no-untyped-def]
-    """Add the rows of the n-grams of n hashes that do not end among the first ``n_old``; returns how many."""
+def add_ngrams(room, words, word_ngrams, n_old, n, total):  # type: ignore[no-untyped-def]
+    """Add the rows of the n-grams of n hashes that do not end among the first ``n_old``; returns how many.
+
+    Those of a model of one output are only asked for: ``add_waiting`` adds them at ``total`` when there was other work meanwhile.
+    """
     bucket = np.uint64(words.bucket)
-    n_rows, total, share, before = np.int64(0), np.uint64(0), ALL // bucket, room.hashes
+    n_rows, share, before = np.int64(0), ALL // bucket, room.hashes
     single, rows = words.dim == 1 and words.filter_mask < 0, words.rows + 4 * words.n_words
     for more in range(1, word_ngrams):
-        for t in range(n - more):
+        last_order = more == word_ngrams - 1
+        for t in range(max(0, n_old - more) if last_order else 0, n - more):
             value = word_at(before + 8 * t) * NGRAM_FACTOR + word_at(room.hashes + 8 * (t + more))
-            put_word(room.partial + 8 * t, value)
-            if t + more < n_old:
-                continue
+            if not last_order:
+                put_word(room.partial + 8 * t, value)
+                if t + more < n_old:
+                    continue
             place = np.int64(remainder64(value, bucket, share))
             if single:
-                total += np.uint64(int32_at(rows + 4 * place))
+                prefetch(rows + 4 * place)
+                put_word(room.places + 8 * n_rows, np.uint64(rows + 4 * place))
                 n_rows += 1
             else:
                 row = bucket_row(words, place)
@@ -159,8 +165,21 @@ def add_ngrams(room, words, word_ngrams, n_old, n):  # type: ignore[no-untyped-d
                     add_counts(room.sums, words.rows + words.row_bytes * row, words.dim)
                     n_rows += 1
         before = room.partial
-    put_word(room.sums, word_at(room.sums) + total)
+    if single:
+        put_word(room.waiting, np.uint64(n_rows))
+        put_word(room.waiting + 8, np.uint64(total))
     return n_rows
+
+
+@numba.njit(nogil=True, cache=True, forceinline=True)
+def add_waiting(room):  # type: ignore[no-untyped-def]
+    """Add the rows that wait, if any, to the sum of their document."""
+    total = np.uint64(0)
+    for k in range(np.int64(word_at(room.waiting))):
+        total += np.uint64(int32_at(np.int64(word_at(room.places + 8 * k))))
+    target = np.int64(word_at(room.waiting + 8))
+    put_word(target, word_at(target) + total)
+    put_word(room.waiting, np.uint64(0))
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
@@ -174,6 +193,7 @@ def tally_document(total, room, at, end, words, table, word_ngrams, folds, line)
             put_word(room.ends + 8 * n, np.uint64(end))
             n += 1
         find_homes(room, table, n)
+        add_waiting(room)
         n_old = n_hashes
         more, n_hashes, ended = add_tokens(room, words, table, n, n_old, folds)
         n_rows += more
@@ -184,7 +204,7 @@ def tally_document(total, room, at, end, words, table, word_ngrams, folds, line)
             put_word(room.hashes + 8 * n_hashes, line[1])
             n_hashes += 1
         if word_ngrams > 1:
-            n_rows += add_ngrams(room, words, word_ngrams, n_old, n_hashes)
+            n_rows += add_ngrams(room, words, word_ngrams, n_old, n_hashes, total)
         add_words(total, room.sums, words.dim)
         keep = min(n_hashes, max(0, word_ngrams - 1))
         for t in range(keep):
@@ -205,6 +225,8 @@ def tally_documents(begin, offsets, words, word_ngrams, max_chars, folds, table,
     """
     put_word(room.marks, np.uint64(0x3E3E732F3C3C))  # <</s>>
     _, line_rows, value = sum_token(room.line, words, room.marks + 1, room.marks + 5, room.picks)
+    put_word(room.waiting, np.uint64(0))
+    put_word(room.waiting + 8, np.uint64(room.fresh))
     line = (np.int64(line_rows), signed_word(value))
     for row in range(len(offsets) - 1):
         at, end = begin + offsets[row], begin + offsets[row + 1]
@@ -212,3 +234,4 @@ def tally_documents(begin, offsets, words, word_ngrams, max_chars, folds, table,
             end = head_end(at, end, max_chars)
         total = totals.ctypes.data + 8 * words.dim * row
         n_rows[row] = tally_document(total, room, at, end, words, table, word_ngrams, folds, line)
+    add_waiting(room)

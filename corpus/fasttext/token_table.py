@@ -21,8 +21,8 @@ FEWEST = 16
 
 
 class Table(NamedTuple):
-    """address of the first home; stride: bytes of a slot; mask: homes - 1; second: bytes from a home to the slot second to it;
-    nobody: address of a slot that stays empty."""
+    """address of the first home; stride: bytes of a slot; mask: homes - 1, times the stride; second: bytes from a home to the slot
+    second to it; nobody: address of a slot that stays empty."""
 
     address: int
     stride: int
@@ -38,7 +38,7 @@ def new_table(n_outputs: int, size_bytes: int) -> tuple[Table, npt.NDArray[np.ui
     memory = np.zeros((2 * n_homes + 1) * stride + BLOCK, np.uint8)
     begin = int(memory.ctypes.data)
     begin += -begin % BLOCK
-    return Table(begin, stride, n_homes - 1, n_homes * stride, begin + 2 * n_homes * stride), memory
+    return Table(begin, stride, (n_homes - 1) * stride, n_homes * stride, begin + 2 * n_homes * stride), memory
 
 
 @numba.njit(nogil=True, cache=True, forceinline=True)
