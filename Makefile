@@ -9,12 +9,13 @@ JOBS ?= 2
 # The set-up is done again when what it depends on changes.
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test test-slow check format doctor real bench clean
+.PHONY: help setup demo test test-slow test-gpu check format doctor real bench clean
 
 help:
 	@echo "make demo       the whole road on the built-in sample: corpus, models, merge, scores, report"
 	@echo "make test       the tests (under 25 minutes on 2 cores)"
 	@echo "make test-slow  the tests that take minutes each: kill and resume, running heads, whole roads"
+	@echo "make test-gpu   on a machine with a GPU: its kernels keep documents apart, and their gradients are right"
 	@echo "make check      ruff, format and types"
 	@echo "make doctor     what this machine has and lacks"
 	@echo "make real DATA=folder  recipes/finemed-de.yaml over real pages on this machine"
@@ -38,6 +39,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow --timeout 1800 tests
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -v tests/training/test_gpu.py
 
 check: $(READY)
 	$(BIN)/ruff check .
