@@ -148,7 +148,13 @@ class Endpoint:
         plain = await self._send(client, request, False)
         if not isinstance(plain, Reply):
             return found
-        again = await self._send(client, request, True)
+        try:
+            again = await self._send(client, request, True)
+        except _RefusedError as refused:
+            if refused.status not in NO_SCHEMA:
+                raise
+            self._as_text()  # the fault had nothing to do with the schema, which the server refuses
+            return plain
         if isinstance(again, Reply):
             self._structured = True
             return again

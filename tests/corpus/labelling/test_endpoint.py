@@ -197,6 +197,20 @@ def test_a_server_that_falls_over_once_is_asked_for_a_schema(bench, server):
     assert ["response_format" in a.body for a in server.asked] == [True, False] + [True] * 24
 
 
+def test_a_server_that_fails_once_and_then_refuses_a_schema_is_asked_for_text(bench, server):
+    """A 500 before the schema's 400, as of a server that has just started, does not end the run."""
+
+    def script(asked):
+        if len(server.asked) == 1:
+            return Action(500, {})
+        return Action(400, {}) if "response_format" in asked.body else None
+
+    server.script = script
+    found = bench.ask(bench.params(endpoint={"concurrency": 6}))
+    assert ["response_format" in a.body for a in server.asked] == [True, False, True] + [False] * 23
+    assert found.manifest.counts["labelled"] == 24
+
+
 @pytest.mark.parametrize(("structured", "sent"), [("schema", True), ("text", False)])
 def test_a_schema_can_be_demanded_or_not_asked_for(bench, server, structured, sent):
     bench.ask(bench.params(structured=structured))
