@@ -8,7 +8,7 @@ write one file each, cut by part, with all bands in it; a grouping task (band, p
     S = ceil(n_docs x (n_bands + 2) x 24 / memory), the scatter tasks
     scattered files = S if P > 1, else 0;    edge files = (n_bands + 1) x P
 
-With 2 GB and 14 bands: no scattered file up to 41 M documents; 496 M documents: 96 files of 1 GB. Everything a task writes is named
+With 2 GB and 14 bands: no scattered file up to 71 M documents; 496 M documents: 96 files of 1 GB. Everything a task writes is named
 after the task and its cut, so a task done twice writes the same file, and one done for another memory is not mistaken for it.
 """
 
