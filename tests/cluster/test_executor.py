@@ -310,10 +310,6 @@ DRIVER = """
 import os, sys, time
 from cluster.executor import RayExecutor
 from cluster.session import open_session
-from corpus.classifier import ClassifierParams
-from corpus.classifier.model import Pages, fit
-from corpus.scoring import ScoringParams
-from corpus.scoring.worker import Check, ScoringWorker
 from store.artifact import Draft, Identity, Receipt
 from store.executor import Job, Task
 from store.fs import Folder
