@@ -59,7 +59,8 @@ def shown(data: str, n: int) -> pl.DataFrame:
     yes, no = truth.filter(pl.col("topic_hint") == "medical"), truth.filter(pl.col("topic_hint") != "medical")
     rows = pl.concat([yes.head(n), no.head(n)]).select("id", label="topic_hint")
     pages = pl.concat([pl.read_parquet(f, columns=["id", "text"]) for f in sorted(glob.glob(f"{data}/web/*.parquet"))])
-    return rows.join(pages.unique("id"), on="id").with_columns(_draws(rows["id"], "order")).sort("draw").select("text", "label")
+    found = rows.join(pages.unique("id", keep="first", maintain_order=True), on="id")  # in no order that one could rely on
+    return found.with_columns(_draws(found["id"], "order")).sort("draw").select("text", "label")
 
 
 def examples(params: AskParams, pages: pl.DataFrame, tokenizer: PreTrainedTokenizerBase) -> list[tuple[list[int], int]]:
