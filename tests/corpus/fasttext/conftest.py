@@ -19,6 +19,7 @@ KINDS: dict[str, dict[str, object]] = {
     "softmax-trigrams": {"loss": "softmax", "wordNgrams": 3, "dim": 33},
     "two-labels": {"loss": "softmax", "wordNgrams": 2, "dim": 16, "labels": 2},
     "two-labels-characters": {"loss": "softmax", "wordNgrams": 3, "minn": 2, "maxn": 4, "dim": 20, "labels": 2},
+    "two-labels-64-words": {"loss": "softmax", "wordNgrams": 64, "dim": 4, "labels": 2},
     "eight-labels": {"loss": "softmax", "wordNgrams": 2, "labels": 8},
     "ova-one-label": {"loss": "ova", "wordNgrams": 4, "labels": 1},
     "nine-labels": {"loss": "softmax", "labels": 9},
