@@ -81,7 +81,7 @@ class Labelled:
         rows: list[Json] = []
         for voter in sorted(voters["voter"].unique().to_list()):
             mine = voters.filter(pl.col("voter") == voter).select("id", voted="label")
-            joined = both.join(mine, on="id", how="left")
+            joined = both.join(mine, on="id", how="left", maintain_order="left")
             weights = self._weights(self.pages, both, "ones")
             one = Compared.of(self.labels, joined["people_label"].to_list(), joined["voted"].to_list(), weights)
             rows.append({"voter": voter, **one.json(seed)})
