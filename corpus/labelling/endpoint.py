@@ -67,11 +67,10 @@ class Endpoint:
     async def answer(self, requests: Iterator[Request | None], deliver: Deliver) -> None:
         """See corpus.labelling.request.Answerer."""
         self._key = _key(self.endpoint)
-        async with self._client() as client:
-            await self._look_up(client)
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.endpoint.concurrency):
-                    group.create_task(self._work(client, requests, deliver))
+        await self._look_up()
+        async with self._client() as client, asyncio.TaskGroup() as group:
+            for _ in range(self.endpoint.concurrency):
+                group.create_task(self._work(client, requests, deliver))
         if self._error is not None:
             raise self._error
 
@@ -82,13 +81,14 @@ class Endpoint:
         # A whole answer has a limit of its own, so httpx needs none.
         return httpx.AsyncClient(headers=headers, limits=limits, timeout=None, follow_redirects=False, trust_env=False, verify=verify)
 
-    async def _look_up(self, client: httpx.AsyncClient) -> None:
-        """Once, before the first request: a server that lists its models must list this one. It is not counted as sent."""
+    async def _look_up(self) -> None:
+        """Once, before the first request: a server that lists its models must list this one. It is not counted as sent, and has a
+        connection of its own, as a server that fails here may close it under the first request."""
         if self._looked_up:
             return
         self._looked_up = True
         try:
-            async with asyncio.timeout(min(TIMEOUT_S, self.endpoint.timeout_s)):
+            async with self._client() as client, asyncio.timeout(min(TIMEOUT_S, self.endpoint.timeout_s)):
                 status, _, data = await self._read(client, "GET", "models")
         except (httpx.HTTPError, httpx.StreamError, TimeoutError, OSError):
             return  # the first request will say it
