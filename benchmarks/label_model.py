@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", required=True, help="transformers folder with a tokenizer and a chat template")
     parser.add_argument("--pages", type=int, default=12_000, help="of each label, at most")
     parser.add_argument("--windows", type=int, default=1, help="parts of a page shown, of max_chars each, from its beginning on")
-    parser.add_argument("--passes", type=float, default=2.0, help="over the medical pages, with twice as many others")
+    parser.add_argument("--passes", type=float, default=2.0, help="over the medical pages, with others by --share")
     parser.add_argument("--share", type=float, default=1 / 3, help="of the pages shown, medical")
     parser.add_argument("--begin", help="transformers folder (Llama) to go on from; default: random weights")
     parser.add_argument("--layers", type=int, help="of --begin, the first ones; default: all")
