@@ -2,7 +2,8 @@
 
     python benchmarks/chat_server.py      serves until it is killed; prints its address
 
-Tests give it faults to act out; the benchmark of labelling runs it as a process of its own. GET anything: {"requests": n so far}.
+Tests give it faults to act out; the benchmark of labelling runs it as a process of its own. GET anything: {"requests": n so far};
+GET .../models: ``models``, or 404, and the request's headers are noted in ``looked``.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class Server:
         self.asked: list[Asked] = []
         self.script, self.lock, self.seen = script, threading.Lock(), Counter[bytes]()
         self.now, self.most = 0, 0
+        self.models: Action | None = None
+        self.looked: list[dict[str, str]] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -90,7 +93,11 @@ class Server:
                     super().handle()
 
             def do_GET(self) -> None:
-                outer.act(self, Action(body={"requests": len(outer.asked)}), "")
+                if self.path.endswith("/models"):
+                    outer.looked.append(dict(self.headers))
+                    outer.act(self, outer.models or Action(404, {}), "")
+                else:
+                    outer.act(self, Action(body={"requests": len(outer.asked)}), "")
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True

@@ -53,7 +53,7 @@ from store.fs import Folder  # noqa: E402
 from store.run import RunRecord  # noqa: E402
 
 RECIPE, LABELS, SEED = "finemed-de-labelled", ("medical", "other"), 1
-N_SCORED = 4000
+N_SCORED = 40_000
 """Pages of the source drawn for the card, of which those of unlabelled articles judge the classifier."""
 
 

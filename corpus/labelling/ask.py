@@ -80,7 +80,7 @@ def label_pages(
 
 def _answerer(params: AskParams, model: ModelParams, purse: Purse, batch: Mapping[str, Answerer]) -> Answerer:
     if model.endpoint is not None:
-        return Endpoint(params, model.endpoint, purse)
+        return Endpoint(params, model.endpoint, model.name, purse)
     if model.name not in batch:
         raise RecipeError("this model is to be run on the cluster's GPUs, which this call has not", where=model.name,
                           remedy="give the model an endpoint, or run the recipe by definemed run")  # fmt: skip

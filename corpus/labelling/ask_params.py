@@ -33,6 +33,9 @@ class EndpointParams(Params):
     api_key_env: str | None = Field(
         default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Environment variable that holds the API key; null: no key."
     )
+    check_model: bool = Field(
+        default=True, description="Before the first request, look whether the server lists the model, where it lists any."
+    )
     concurrency: int = Field(default=8, ge=1, le=4096, description="Requests under way at the same time.")
     requests_per_minute: float | None = Field(default=None, gt=0.0, description="Requests sent in a minute at most; null: no limit.")
     tokens_per_minute: float | None = Field(

@@ -23,6 +23,7 @@ import httpx
 from corpus.labelling.answer import Reply
 from corpus.labelling.ask_params import AskParams, EndpointParams
 from corpus.labelling.cost import Purse
+from corpus.labelling.model_list import TIMEOUT_S, check_listed, listed
 from corpus.labelling.pace import Pace, retry_after_s
 from corpus.labelling.request import Deliver, NoAnswer, Request
 from store.errors import DefinemedError, RecipeError, ResourceError
@@ -54,18 +55,19 @@ class Endpoint:
     where it says none. On an error that ends the run, requests under way are waited for: their answers are paid.
     """
 
-    def __init__(self, params: AskParams, endpoint: EndpointParams, purse: Purse | None = None) -> None:
-        self.params, self.endpoint, self.purse = params, endpoint, purse or Purse()
+    def __init__(self, params: AskParams, endpoint: EndpointParams, model: str, purse: Purse | None = None) -> None:
+        self.params, self.endpoint, self.model, self.purse = params, endpoint, model, purse or Purse()
         self.pace, self.sent = Pace(endpoint), 0
         self._key: str | None = None
         self._structured: bool | None = {"auto": None, "schema": True, "text": False}[params.structured]
         self._probe = asyncio.Lock()
-        self._reached = False
+        self._reached, self._looked_up = False, not endpoint.check_model
         self._error: DefinemedError | None = None
 
     async def answer(self, requests: Iterator[Request | None], deliver: Deliver) -> None:
         """See corpus.labelling.request.Answerer."""
         self._key = _key(self.endpoint)
+        await self._look_up()
         async with self._client() as client, asyncio.TaskGroup() as group:
             for _ in range(self.endpoint.concurrency):
                 group.create_task(self._work(client, requests, deliver))
@@ -78,6 +80,20 @@ class Endpoint:
         verify = ssl.create_default_context() if self.endpoint.url.startswith("https:") else True
         # A whole answer has a limit of its own, so httpx needs none.
         return httpx.AsyncClient(headers=headers, limits=limits, timeout=None, follow_redirects=False, trust_env=False, verify=verify)
+
+    async def _look_up(self) -> None:
+        """Once, before the first request: a server that lists its models must list this one. It is not counted as sent, and has a
+        connection of its own, as a server that fails here may close it under the first request."""
+        if self._looked_up:
+            return
+        self._looked_up = True
+        try:
+            async with self._client() as client, asyncio.timeout(min(TIMEOUT_S, self.endpoint.timeout_s)):
+                status, _, data = await self._read(client, "GET", "models")
+        except (httpx.HTTPError, httpx.StreamError, TimeoutError, OSError):
+            return  # the first request will say it
+        if status == 200:
+            check_listed(self.model, listed(data), self.endpoint.url, self._key)
 
     async def _work(self, client: httpx.AsyncClient, requests: Iterator[Request | None], deliver: Deliver) -> None:
         try:
@@ -192,13 +208,18 @@ class Endpoint:
         body = json.dumps(request.body(structured), ensure_ascii=False).encode()
         headers = {"content-type": "application/json"}
         async with asyncio.timeout(self.endpoint.timeout_s):
-            async with client.stream("POST", f"{self.endpoint.url}/chat/completions", content=body, headers=headers) as response:
-                data = bytearray()
-                async for piece in response.aiter_bytes():
-                    data += piece
-                    if len(data) > MAX_ANSWER_BYTES:
-                        break
-                return response.status_code, response.headers, bytes(data)
+            return await self._read(client, "POST", "chat/completions", content=body, headers=headers)
+
+    async def _read(
+        self, client: httpx.AsyncClient, method: str, path: str, content: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, httpx.Headers, bytes]:
+        async with client.stream(method, f"{self.endpoint.url}/{path}", content=content, headers=headers) as response:
+            data = bytearray()
+            async for piece in response.aiter_bytes():
+                data += piece
+                if len(data) > MAX_ANSWER_BYTES:
+                    break
+            return response.status_code, response.headers, bytes(data)
 
     def _failure(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):

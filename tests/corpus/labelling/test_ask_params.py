@@ -30,8 +30,9 @@ def identity(**more):
 
 
 EXECUTION = {
-    "url": "https://elsewhere.example/api/v1", "api_key_env": "KEY", "concurrency": 3, "requests_per_minute": 5, "tokens_per_minute": 6,
-    "timeout_s": 7, "attempts": 8, "max_wait_s": 9, "stop_after": 10, "input_price": 11, "output_price": 12, "answer_s": 13,
+    "url": "https://elsewhere.example/api/v1", "api_key_env": "KEY", "check_model": False, "concurrency": 3, "requests_per_minute": 5,
+    "tokens_per_minute": 6, "timeout_s": 7, "attempts": 8, "max_wait_s": 9, "stop_after": 10, "input_price": 11, "output_price": 12,
+    "answer_s": 13,
 }  # fmt: skip
 
 

@@ -280,3 +280,64 @@ def test_an_error_of_one_model_ends_the_others_and_loses_none_of_their_answers(b
     server.script = lambda _: None
     bench.ask(bench.params(["a", "b"], structured="text"))
     assert sorted(a.page for a in server.asked if a.body["model"] == "a") == list(range(24))
+
+
+NO_LIST = {
+    "no such route": Action(404, {}),
+    "an error": Action(500, b"oops"),
+    "refused": Action(401, {}),
+    "a redirect": Action(307, {}, {"location": "http://127.0.0.1:9/v1/models"}),
+    "no JSON": Action(body=b"<html>"),
+    "another form": Action(body={"data": ["m"], "models": 3}),
+    "an empty list": Action(body={"object": "list", "data": []}),
+    "cut": Action(cut=-1),
+}
+
+
+def models(*names, **more):
+    return Action(body={"object": "list", "data": [{"id": n, "object": "model", **more} for n in names]})
+
+
+@pytest.mark.parametrize("answer", [models("m"), models("other", "m"), models("m:latest"), models("f.gguf", aliases=["m"])])
+def test_a_listed_model_is_asked(bench, server, answer):
+    server.models = answer
+    found = bench.ask(bench.params())
+    assert found.manifest.counts["labelled"] == 24 and len(server.looked) == 1
+    assert found.provenance()["requests_sent"] == len(server.asked) == 24
+    assert bench.ask(bench.params()).manifest == found.manifest and len(server.looked) == 1  # all is known: nothing is sent at all
+
+
+def test_a_model_that_is_not_listed_ends_the_run_before_a_page_is_sent(bench, server):
+    server.models = models("Qwen/Qwen2.5-7B-Instruct", "mm")
+    with pytest.raises(ResourceError, match=r"lists no model 'm'.*Qwen/Qwen2\.5-7B-Instruct, mm.*check_model"):
+        bench.ask(bench.params())
+    assert server.asked == [] and len(server.looked) == 1
+    assert bench.ask(bench.params(endpoint={"check_model": False})).manifest.counts["labelled"] == 24
+    assert len(server.looked) == 1
+
+
+@pytest.mark.parametrize("answer", NO_LIST)
+def test_a_server_without_a_list_is_asked_all_the_same(bench, server, answer):
+    server.models = NO_LIST[answer]
+    assert bench.ask(bench.params()).manifest.counts["labelled"] == 24
+    assert len(server.looked) == 1
+
+
+def test_a_folder_is_not_looked_for_in_a_list(bench, server, tmp_path):
+    """transformers serve lists the hub's cache, not the folder it serves."""
+    server.models = models("org/cached")
+    assert bench.ask(bench.params([str(tmp_path)])).manifest.counts["labelled"] == 24
+
+
+def test_a_list_is_asked_for_with_the_key_and_shows_it_to_nobody(bench, server, monkeypatch):
+    monkeypatch.setenv("LABEL_KEY", KEY)
+    server.models = models("there", KEY, f"model-{KEY}", "<b>")
+    with pytest.raises(ResourceError, match="expected one of there") as error:
+        bench.ask(bench.params(endpoint={"api_key_env": "LABEL_KEY"}))
+    assert server.looked[0]["authorization"] == f"Bearer {KEY}" and KEY not in str(error.value)
+
+
+def test_each_model_is_looked_for(bench, server):
+    server.models = models("a")
+    with pytest.raises(ResourceError, match="lists no model 'b'"):
+        bench.ask(bench.params(["a", "b"]))
