@@ -218,7 +218,9 @@ def _thresholds(card: Card) -> Section | None:
     if sizes:
         counts = cast(list[int], sizes.get("histogram") or [])
         title = f"Scores of {count(int(number(sizes, 'n_sample_pages') or 0))} pages drawn from the source"
-        figure = histogram([i / len(counts) for i in range(len(counts) + 1)], counts, title, "score", number(card, "threshold"))
+        chosen = number(target, "threshold")
+        at = number(card, "threshold") if chosen is None else chosen
+        figure = histogram([i / len(counts) for i in range(len(counts) + 1)], counts, title, "score", at)
         found += [Figure(figure, "", title), _size_table(card, sizes)]
     return Section("thresholds", "Which threshold, and what it keeps", tuple(found)) if found else None
 
@@ -241,13 +243,16 @@ def _size_table(card: Card, sizes: Card) -> blocks.Table:
     """Thresholds evenly spaced, the card's and the chosen one, with pages of the source and quality on test pages."""
     quality = {round(number(r, "threshold") or 0, 2): r for r in rows_of(card, "curve")}
     rows = rows_of(sizes, "at")
-    wanted = {number(card, "threshold"), number(section_of(card, "target"), "threshold")}
+    target, whole = section_of(card, "target"), number(sizes, "n_sample_pages") == number(sizes, "n_source_pages")
+    chosen = {k: number(target, f"test_{k}") for k in ("precision", "recall")} | {"threshold": number(target, "threshold")}
+    wanted = {number(card, "threshold"), chosen["threshold"]}
     kept = [r for i, r in enumerate(rows) if i % max(1, len(rows) // SHOWN_THRESHOLDS) == 0 or number(r, "threshold") in wanted]
     cells = []
     for row in kept:
         at = number(row, "threshold") or 0.0
-        test = quality.get(round(at, 2)) if abs(at - round(at, 2)) < 1e-9 else None
-        between = f"{count(int(number(row, 'pages_low') or 0))} to {count(int(number(row, 'pages_high') or 0))}"
+        test = chosen if at == chosen["threshold"] else quality.get(round(at, 2)) if abs(at - round(at, 2)) < 1e-9 else None
+        low, high = (count(int(number(row, f"pages_{end}") or 0)) for end in ("low", "high"))
+        between = "all were scored" if whole else f"{low} to {high}"
         cells.append([
             x_cell(at, f"{at:g}"), n_cell(int(number(row, "pages") or 0)), right(between), n_cell(int(number(row, "characters") or 0)),
             *(x_cell(number(test, k) if test else None) for k in ("precision", "recall")),

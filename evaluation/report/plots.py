@@ -95,7 +95,7 @@ def histogram(edges: Sequence[float], counts: Sequence[float], label: str, x_tit
     y = Scale(0.5, max(counts) * 1.6, log=True) if log else Scale(0, (max(counts, default=0) or 1) * 1.08)
     x = Scale(edges[0], edges[-1])
     height, top, bottom = 170, 16, 126
-    out = [*y_axis(y, top, bottom, 3), *x_axis(x, top, bottom, x_title + (" · log scale" if log else ""))]
+    out = [*y_axis(y, top, bottom, 3), *x_axis(x, top, bottom, x_title + (" · counts on a log scale" if log else ""))]
     for (low, high), n in zip(pairwise(edges), counts, strict=True):
         if n > 0:
             size = max(1.0, y(n) * (bottom - top))

@@ -87,6 +87,11 @@ def test_the_page_shows_ids_and_texts_only_when_asked(made, tmp_path):
     words = {r["id"]: r["text"] for a in place.of_kind("documents") for f in a.files() if "text" in schema(a, f) for r in rows(a, f)}
     known = [words[p.id].split()[2] for p in nearest if words.get(p.id)]
     assert known and all(w in texts for w in known[:3])
+    target = card["target"]
+    shown = f"threshold {target['threshold']:g}"
+    assert shown in plain and "all were scored" in plain, "the chosen threshold is marked; what was counted has no interval"
+    chosen = plain.split("What each threshold keeps")[-1].split(f">{target['threshold']:g}<")[1].split("</tr>")[0]
+    assert all(f"{target[f'test_{k}']:.3f}" in chosen for k in ("precision", "recall"))
     assert "<script" not in texts and "default-src &#39;none&#39;" in texts
     assert "Tells 2 classes apart" in page(run, "--step", "classifier/topic", "--html", str(tmp_path / "d.html"))
 

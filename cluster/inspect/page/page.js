@@ -94,7 +94,7 @@
       const at = (tick - low) / (high - low);
       frame.append(svg("text", { class: "tick", x: x(tick), y: bottom + 16, "text-anchor": at < 0.04 ? "start" : at > 0.96 ? "end" : "middle" }, short(tick)));
     }
-    frame.append(svg("text", { class: "axis", x: "100%", y: bottom + 34, "text-anchor": "end" }, (m.kind === "score" ? m.name : `value of ${m.name}`) + (log ? " · log scale" : "")));
+    frame.append(svg("text", { class: "axis", x: "100%", y: bottom + 34, "text-anchor": "end" }, (m.kind === "score" ? m.name : `value of ${m.name}`) + (log ? " · counts on a log scale" : "")));
     m.counts.forEach((n, i) => {
       if (!n) return;
       const a = m.edges[i], b = m.edges[i + 1], middle = m.whole ? a : (a + b) / 2;
